@@ -58,7 +58,7 @@ def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last):
     def signalling(self, batch, *, step, learning_rate):
         steps.append(step)
         if step == last and len(steps) == last + 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return update(self, batch, step=step, learning_rate=learning_rate)
 
     monkeypatch.setattr(Step, "train", signalling)
@@ -82,7 +82,7 @@ def test_a_signal_during_a_validation_stops_it(tmp_path, monkeypatch, caplog):
     def signalling(self, batch):
         validated.append(len(batch["weight"]))
         if len(validated) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return evaluate(self, batch)
 
     def recorded(self, batch, *, step, learning_rate):
@@ -216,7 +216,7 @@ def test_a_signal_at_the_end_is_not_lost(tmp_path, monkeypatch):
     finish = saving.Saving.finish
 
     def signalling(self, loop):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         finish(self, loop)
 
     monkeypatch.setattr(saving.Saving, "finish", signalling)

@@ -1,7 +1,6 @@
 """Stochastic weight averaging in whole runs."""
 
 import dataclasses
-import os
 import signal
 from pathlib import Path
 
@@ -99,7 +98,7 @@ def test_a_signal_while_batch_statistics_are_computed_loses_no_training(
     def signalling(self: WeightAveraging, loop: Loop, batch: Batch) -> None:
         passes.append(loop.state.step)
         if len(passes) == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         renew(self, loop, batch)
 
     monkeypatch.setattr(Step, "train", recorded)
