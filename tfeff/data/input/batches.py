@@ -185,14 +185,13 @@ class Batches:
     def _batches(self, tables: tf.data.Dataset, transform: Transform) -> tf.data.Dataset:
         """Returns the batch of each table, made in parts if it is large and its images do not mix."""
         shard, parts = self.shard, self._parts(transform)
-
-        @tf.autograph.experimental.do_not_convert
-        def rows_of(table: _Table) -> tf.data.Dataset:
-            return tf.data.Dataset.from_tensor_slices(_divided(table, parts))
-
         if parts > 1:
             shard = Shard(self.shard.size // parts)
-            tables = tables.flat_map(rows_of)
+            tables = tables.flat_map(
+                tf.autograph.experimental.do_not_convert(
+                    lambda table: tf.data.Dataset.from_tensor_slices(_divided(table, parts))
+                )
+            )
 
         def finish(table: _Table, loaded: Batch) -> Batch:
             index = table["index"][: shard.size]
