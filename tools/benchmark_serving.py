@@ -165,14 +165,12 @@ def signature(directory: Path, name: str | None) -> Predict:
 
 def with_openvino(network: str, file: Path, precision: str, threads: int, settings: str = "frozen graph") -> Side:
     """Returns a model in OpenVINO, computing in "f32" or "bf16"."""
-    import openvino as runtime
-
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": threads,
     }
-    compiled = runtime.Core().compile_model(file, "CPU", properties)
+    compiled = openvino.core().compile_model(file, "CPU", properties)
     name = {"f32": "OpenVINO", "bf16": "OpenVINO, bfloat16"}[precision]
     return Side(network, name, f"{settings}; PERFORMANCE_HINT=LATENCY", lambda batch: compiled(batch)[0].copy())
 

@@ -18,7 +18,7 @@ from tfeff import reports, selection, training
 from tfeff.durable import write
 from tfeff.errors import UserError
 from tfeff.reporting import tables
-from tfeff.serving import exportable, portable, run
+from tfeff.serving import exportable, openvino, portable, run
 from tfeff.tasks.task import Batch, BatchPredictor, predictions
 
 FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
@@ -82,10 +82,8 @@ def _runner(file: Path, bfloat16: bool) -> Runner:
     An example is `images`, float32 [1, height, width, channels].
     """
     if file.suffix == ".xml":
-        import openvino
-
         precision = "bf16" if bfloat16 else "f32"
-        compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        compiled = openvino.core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
         return lambda **inputs: {port.any_name: value.copy() for port, value in compiled(inputs).items()}
     if file.suffix == ".onnx":
         import onnxruntime

@@ -1,6 +1,7 @@
 """Exports to LiteRT, ONNX and OpenVINO, run by their own runtimes."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -60,8 +61,8 @@ def runner(format: str, directory: Path) -> Callable[..., dict]:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [output.name for output in session.get_outputs()]
         return lambda **given: dict(zip(names, session.run(None, given), strict=True))
-    core = pytest.importorskip("openvino").Core()
-    compiled = core.compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    pytest.importorskip("openvino")
+    compiled = FORMATS[format].core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda **given: {port.any_name: value for port, value in compiled(given).items()}
 
 
@@ -369,3 +370,28 @@ def test_an_export_is_not_overwritten_by_mistake(run: training.Workdir, tmp_path
     with pytest.raises(UserError, match="is an earlier export"):
         opened.export(tmp_path / "out", "keras")
     opened.export(tmp_path / "out", "keras", overwrite=True)
+
+
+CTRL_C_AFTER_OPENVINO = """
+import signal, sys
+from pathlib import Path
+import numpy as np
+import openvino
+from openvino import opset13
+from tfeff.serving.openvino import load
+
+given = opset13.parameter([1], np.float32, name="given")
+openvino.save_model(openvino.Model([opset13.relu(given)], [given]), sys.argv[1])
+loaded = [load(Path(sys.argv[1]), threads=1) for _ in range(2)]
+while loaded:
+    loaded.pop(0)  # in the order in which they were loaded
+signal.signal(signal.SIGINT, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_signals_are_handled_after_models_in_openvino(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    program = [sys.executable, "-c", CTRL_C_AFTER_OPENVINO, str(tmp_path / openvino.FILE)]
+    ended = subprocess.run(program, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (0, "handled\n"), ended.stderr

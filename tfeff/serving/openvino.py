@@ -6,9 +6,11 @@ On CPUs with bfloat16 instructions, OpenVINO computes in bfloat16 unless the pro
 `f32`.
 """
 
+import functools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +21,18 @@ from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 
 FILE, WEIGHTS = "model.xml", "model.bin"
+
+
+@functools.cache
+def core() -> Any:
+    """Returns the `openvino.Core` of this process, which stays open.
+
+    Each core gives the thread that opens it a stack for signal handlers and, once it is closed, the stack before that
+    (OpenVINO 2026.4). If that was the one of a core closed earlier, the next Ctrl-C is a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = None) -> dict[str, bytes]:
@@ -41,7 +55,7 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
         graph, file = Path(directory) / "frozen.pb", Path(directory) / FILE
         graph.write_bytes(frozen.graph.as_graph_def().SerializeToString())
         try:
-            converted = openvino.Core().read_model(graph)
+            converted = core().read_model(graph)
         except RuntimeError as error:
             raise UserError(f"OpenVINO cannot express this network: {error}") from error
         for operation in converted.get_ops():
@@ -73,7 +87,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
     except ImportError:
         raise UserError('running OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
-    model = openvino.compile_model(file, "CPU", settings)
+    model = core().compile_model(file, "CPU", settings)
     inputs = {
         port.any_name: tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)
         for port in model.inputs
