@@ -78,8 +78,6 @@ class Pool:
 
         Up to `candidates.count`, and the baseline's network within each bound, against which searches are compared.
         """
-        import regret_replay
-
         from tfeff.budget.candidates import largest
         from tfeff.budget.limits import Bounds
         from tfeff.budget.study import Estimates, prepare
@@ -106,7 +104,7 @@ class Pool:
         def allowed(bound: str, names: Iterable[str]) -> list[str]:
             return [name for name in names if own[bound].exceeded(study.costs[name]) is None]
 
-        opponents = {regret_replay.unscaled(study, allowed(bound, study.networks)) for bound in bounds}
+        opponents = {study.unscaled(allowed(bound, study.networks)) for bound in bounds}
         study = replace(study, shortlist=[*study.shortlist, *sorted(opponents - {None, *study.shortlist})])
         for bound, limited in limits.items():
             within[bound] = allowed(bound, study.shortlist)
@@ -356,7 +354,7 @@ def replayed(bound: str, study: Any, names: Sequence[str], found: Any) -> list[d
             chosen = [regret_replay.random_search(found, names, seconds, seed, by_fold=by_fold) for seed in repetitions]
             add(way, share, chosen)
         add("Optuna", share, [regret_replay.tpe(study, names, found, seconds, seed) for seed in repetitions])
-    unscaled = regret_replay.unscaled(study, names)
+    unscaled = study.unscaled(names)
     if unscaled is not None:
         add("baseline, smaller images", 0.0, [(unscaled, found.finals[unscaled].seconds)])
     return rows

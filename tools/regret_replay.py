@@ -250,17 +250,3 @@ def tpe(study: Study, names: Sequence[str], recorded: Recorded, seconds: float, 
             break
         tuning.tell(trial, float(np.mean(list(trainings.tried[name].values()))))
     return trainings.choice
-
-
-def unscaled(study: Study, names: Sequence[str]) -> str | None:
-    """Returns the baseline's network at its own width and depth and the largest resolution within the budget.
-
-    None if there is none.
-    """
-    name = study.settings.experiment.model.name
-    own = {
-        key: each
-        for key in names
-        if (each := study.networks[key]).start.model.name == name and (each.width, each.depth) == (1, 1)
-    }
-    return max(own, key=lambda key: own[key].cost.macs, default=None)

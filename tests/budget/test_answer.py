@@ -19,7 +19,7 @@ def findings(*overrides, error=0.0):
     name = study.shortlist[0]
     object.__setattr__(study, "bounds", Bounds(Limits(latency="20ms"), lambda measure: 1.0))
     errors = {"latency": error} if error else {}
-    delivered = Delivered(name, Path("best"), Path("best/saved_model"), {"latency": 0.019}, errors, None)
+    delivered = Delivered(name, Path("best"), Path("best/saved_model"), {"latency": 0.019}, errors, None, 1.0)
     ranking = SimpleNamespace(sentence="It is the best.", chosen=name, order=study.shortlist[:3])
     return SimpleNamespace(
         study=study,

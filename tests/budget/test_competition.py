@@ -293,7 +293,7 @@ def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch)
     found._forecast()
     assert timed == ["B", "A"]  # the most promising of those that start from trained weights
     assert found.time.expected(["a"]) == pytest.approx([8.0 + 2 * 100 * (0.01 + 1000 * 1e-5)])
-    assert found.time.affordable_pace("abcd") == 1.0
+    assert found.time.affordable_paces("abcd") == (1.0, 1.0)
     again = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=5, slots=2)
     again.time._store.facts = found.time._store.facts
     again._forecast()
@@ -306,7 +306,26 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
     found = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=4)
     found.time.rate = Rate(start=0.0, per_image=0.1, per_mac=0.0)  # 20 s for each; the final training is alone: 10 s
     found.candidates["g"] = replace(found.candidates["g"], macs=10**9)
-    assert found.time.affordable_pace("abcdefg") == pytest.approx((30 / (1.5 * 10 / 20 + 1)) / 20)  # 30 s to deliver
+    whole, trials = 1.5 * 10, 60 - 30 - 1.5 * 10  # 30 s to deliver
+    assert found.time.affordable_paces("abcdefg") == pytest.approx((trials / 20, 1.0))
+    found.clock.seconds = 16.0
+    again = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=4, seconds=16.0)
+    again.time.rate = found.time.rate
+    final = 60 - 30 - 16 - 0.2 * 20  # after short trainings
+    assert again.time.affordable_paces("abcdefg") == pytest.approx((0.2, final / whole))
+
+
+def test_the_choice_is_trained_for_as_many_epochs_as_there_is_time_for():
+    """All epochs take two passes of 50 s; of their expected time, a fifth more is kept."""
+    for seconds, pace in ((400.0, 1.0), (480.0, 90 / (1.2 * 100)), (570.0, 0.3)):
+        found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=10, seconds=seconds)
+        found.time.rate, found.time.pace = Rate(start=0.0, per_image=0.5, per_mac=0.0), 0.3
+        assert found.time.pace_of_choice("a", taught=False) == pytest.approx(pace)
+        found.clock.seconds = 0.0  # a search that is resumed trains it as before
+        assert found.time.pace_of_choice("a", taught=False) == pytest.approx(pace)
+    whole = competition({"a": (0.9, 0.9)}, minutes=10, seconds=570.0)
+    whole.time.rate = found.time.rate
+    assert whole.time.pace_of_choice("a", taught=False) == 1.0  # as on the folds
 
 
 def timed(found, macs, inherits, images=0.01):
@@ -411,7 +430,7 @@ def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
     monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
     found._forecast()
-    assert (found.time.rate, found.time.affordable_pace("ab")) == (None, 1.0)
+    assert (found.time.rate, found.time.affordable_paces("ab")) == (None, (1.0, 1.0))
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():

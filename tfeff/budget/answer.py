@@ -48,8 +48,10 @@ def answer(findings: Findings) -> str:
     elif late:
         sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
     if findings.pace < 1:
+        whole = "all" if delivered.pace == 1 else percent(delivered.pace)
         sentences.append(
-            f"For lack of time, all were trained for {percent(findings.pace)} of the epochs that suit the images."
+            f"For lack of time, the networks were compared after {percent(findings.pace)} of the epochs that suit the "
+            f"images; {network.label} was then trained for {whole} of them."
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)

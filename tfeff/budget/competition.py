@@ -105,9 +105,13 @@ class Competition:
         self.slack = margin or race.SLACK
         self.spared, self.short_slack = (max(each, margin or 0.0) for each in (probing.SPARED, race.SHORT_SLACK))
 
-    def _set_pace(self, pace: float) -> None:
-        """Trains all candidates for this share of the epochs from here on."""
-        self.pace = pace
+    def _set_pace(self, pace: float, final: float | None = None) -> None:
+        """Trains all candidates for this share of the epochs from here on.
+
+        Args:
+            final: share of the epochs of the final training for which time is kept; None: the same.
+        """
+        self.pace, self.time.final_pace = pace, pace if final is None else final
         names = self.study.shortlist
         self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
         self.time.candidates, self.time.pace = self.candidates, pace
@@ -122,7 +126,7 @@ class Competition:
             self._forecast()
         if self.study.may_shorten:
             out = self._without_time("if shortened", race.SHORT)
-            self._set_pace(self.time.affordable_pace([name for name in self._order() if name not in out]))
+            self._set_pace(*self.time.affordable_paces([name for name in self._order() if name not in out]))
             self._say_reuse()
         self._drop_those_without_time()
         self._say_duration()
@@ -255,7 +259,8 @@ class Competition:
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
 
-        The cheapest detectors come first. Those whose weights are random or have to be inherited come last.
+        The network that would be trained without a search comes first, then the cheapest ones. Those whose weights are
+        random or have to be inherited come last.
         """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
@@ -269,10 +274,10 @@ class Competition:
             self.compared = ()
             self._set_pace(1.0)
 
-    def _effort(self, name: str) -> tuple[bool, int]:
+    def _effort(self, name: str) -> tuple[bool, bool, int]:
         network, each = self.study.networks[name], self.candidates[name]
         ready = network.start.kind != "scratch" and not network.inherits
-        return not ready, each.macs * each.experiment.training.epochs
+        return name != self.study.unscaled(self.alive), not ready, each.macs * each.experiment.training.epochs
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""

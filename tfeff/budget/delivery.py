@@ -34,6 +34,7 @@ class Delivered:
 
     Attributes:
         name: the candidate's name.
+        pace: share of the epochs of the rules for which it was trained on all training images.
         teacher: label of the network that it imitates; None if there is none.
         workdir: workdir of its run on all training images.
         exported: the exported model.
@@ -49,6 +50,7 @@ class Delivered:
     costs: Costs
     errors: Errors
     evaluation: RunEvaluation | None
+    pace: float
     teacher: str | None = None
     dropped: str | None = None
 

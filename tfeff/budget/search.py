@@ -47,7 +47,7 @@ class Findings:
         measured: id -> costs in the exported form, where they were measured.
         delivered: the choice, trained on all training images.
         complete: whether they were trained on all folds.
-        pace: share of the epochs of the rules for which all of them were trained.
+        pace: share of the epochs of the rules for which the candidates were trained on folds.
         prospects: what more images and compute would bring; None if there was no time to find out.
         labels: what wrong labels cost; None likewise, and for detectors.
         failed: the trainings on folds that failed, with their errors.
@@ -205,10 +205,11 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             continue
         excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            lengths = competition.precision, competition.pace
             taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training the choice, {label}")
+            pace = competition.time.pace_of_choice(name, taught=teacher is not None)
+            lengths = competition.precision, pace
             try:
                 exported, evaluation = deliver(study, name, *lengths, workdir, _reporter(competition), teacher)
             except NotDeliveredError as error:
@@ -229,7 +230,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                     competition.fates.setdefault(other, Fate("beaten", reason))
                 errors = remaining(study.errors[name], found)
                 before = None if dropped is None else dropped.reason
-                return Delivered(name, workdir, exported, costs, errors, evaluation, label_of_teacher, before)
+                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, label_of_teacher, before)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")

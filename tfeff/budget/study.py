@@ -1,7 +1,7 @@
 """Preparation of a budget search: its images, the networks that compete, their costs, and what the budget excludes."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -112,6 +112,11 @@ class Study:
         trained = [name for name in self.shortlist if self.networks[name].start.kind != "scratch"]
         ordered = sorted(trained or self.shortlist, key=lambda name: (self.networks[name].cost.macs, name))
         return ordered[len(ordered) // 2]
+
+    def unscaled(self, names: Iterable[str]) -> str | None:
+        """Returns the one of some networks that would be trained without a search; None if none would be."""
+        found = candidates.unscaled(map(self.networks.__getitem__, names), self.settings.experiment.model.name)
+        return None if found is None else found.id
 
     @property
     def may_shorten(self) -> bool:
@@ -420,7 +425,7 @@ def _shortlist(
             if each not in kept
         }
     count = settings.candidates.count
-    chosen = candidates.spread(kept, count)
+    chosen = candidates.spread(kept, count, candidates.unscaled(kept, settings.experiment.model.name))
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
     return fates, [network.id for network in chosen]

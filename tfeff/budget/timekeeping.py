@@ -19,6 +19,8 @@ from tfeff.trials.trial import Candidate
 
 FINAL_SHARE = 1.5
 """Time kept for the final training, relative to the expected time of the longest final training."""
+CHOICE_SHARE = 1.2
+"""The same when the choice is made, which has been trained on folds."""
 DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
@@ -50,6 +52,7 @@ class Timekeeper:
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
+        final_pace: the same of the final training for which time is kept.
         rate: forecast of the passes of trainings as long as none is finished, from some steps or from the probes.
         probes: probes of some candidates, by id.
     """
@@ -58,7 +61,7 @@ class Timekeeper:
         self._study, self._store, self._runner, self._slots, self._watch = study, store, runner, slots, watch
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
-        self.pace = 1.0
+        self.pace = self.final_pace = 1.0
         self.rate: Rate | None = None
         self.probes = dict[str, Probe]()
         settings = study.settings
@@ -174,7 +177,7 @@ class Timekeeper:
         """
         if math.isinf(self.end):
             return self.end
-        final = FINAL_SHARE * self._final(names, self.timing(), self.pace)
+        final = FINAL_SHARE * self._final(names, self.timing(), self.final_pace)
         return self.seconds + share * max(0.0, self._left() - final)
 
     def affordable(self, names: Sequence[str], pace: float, *, tolerant: bool) -> list[str]:
@@ -223,10 +226,12 @@ class Timekeeper:
                 return name
         return None
 
-    def affordable_pace(self, names: Sequence[str]) -> float:
-        """Returns the share of the epochs for which there is time, at least that of a short training.
+    def affordable_paces(self, names: Sequence[str]) -> tuple[float, float]:
+        """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.
 
-        Unless `budget.minutes` changes, it stays that of the first search in the workdir, whose trainings then count.
+        Both are at least that of a short training. The final one is shortened only if short trainings before it leave
+        too little time: it loses accuracy, while networks can be compared before they are fully trained. Unless
+        `budget.minutes` changes, the shares stay those of the first search in the workdir, whose trainings then count.
 
         Args:
             names: candidates that may be trained, the most promising ones first; there is time for the first
@@ -234,19 +239,45 @@ class Timekeeper:
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
         if minutes is None:
-            return 1.0
+            return 1.0, 1.0
 
-        def affordable() -> float:
-            timing, rounds = self.timing(), math.ceil(FEWEST_TRAININGS / self._slots)
+        def affordable() -> tuple[float, float]:
+            timing, rounds, left = self.timing(), math.ceil(FEWEST_TRAININGS / self._slots), self._left()
 
-            def needed(pace: float) -> float:
-                trials = rounds * max((self._trial(name, timing, pace) for name in names), default=0.0)
-                return trials + FINAL_SHARE * self._final(names, timing, pace)
+            def trials(pace: float) -> float:
+                return rounds * max((self._trial(name, timing, pace) for name in names), default=0.0)
 
-            short, whole = needed(race.SHORT), needed(1.0)
+            def final(pace: float) -> float:
+                return FINAL_SHARE * self._final(names, timing, pace)
+
+            short, whole = (trials(pace) + final(pace) for pace in (race.SHORT, 1.0))
             if whole - short < WORTHWHILE * whole:
-                return 1.0
-            return durations.pace(self._left(), short, whole)
+                return 1.0, 1.0
+            pace = durations.pace(left - final(1.0), trials(race.SHORT), trials(1.0))
+            return pace, durations.pace(left - trials(pace), final(race.SHORT), final(1.0))
 
         self._watch.save()
-        return float(self._store.cached(f"pace within {minutes} minutes", affordable))
+        pace, final_pace = self._store.cached(f"paces within {minutes} minutes", affordable)
+        return float(pace), float(final_pace)
+
+    def pace_of_choice(self, name: str, *, taught: bool) -> float:
+        """Returns the share of the epochs for which there is time to train the choice on all images.
+
+        At least that of its trainings on folds.
+
+        Args:
+            taught: whether it has a teacher, which is already trained.
+        """
+        if self._study.settings.budget.minutes is None or self.pace == 1.0:
+            return self.pace
+
+        def affordable() -> float:
+            timing = self.timing()
+
+            def needed(pace: float) -> float:
+                alone = timing.seconds(name, self._study.final_passes(name, pace, taught=taught)) / self._slots**ALONE
+                return CHOICE_SHARE * alone
+
+            return max(self.pace, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
+
+        return float(self.decide(f"pace of {name}{' with a teacher' if taught else ''}", affordable))
