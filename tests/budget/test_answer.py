@@ -47,6 +47,19 @@ def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
 
 
+@pytest.mark.parametrize(("pace", "words"), [(1.0, "all"), (0.5, "50 %")])
+def test_shortened_trainings_are_stated(pace, words):
+    found = findings()
+    assert "lack of time" not in answer(found)
+    found.pace = 0.2
+    object.__setattr__(found.delivered, "pace", pace)
+    label = found.study.networks[found.delivered.name].label
+    assert (
+        "the networks were compared after 20 % of the epochs that suit the images; "
+        f"{label} was then trained for {words} of them."
+    ) in answer(found)
+
+
 def test_failed_trainings_of_the_choice_are_stated():
     found = findings()
     trained = found.candidates[found.delivered.name].name

@@ -433,6 +433,15 @@ def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
     assert (found.time.rate, found.time.affordable_paces("ab")) == (None, (1.0, 1.0))
 
 
+def test_short_trainings_begin_with_the_network_that_would_be_trained_without_a_search():
+    found = competition(dict.fromkeys("abcd", (0.9, 0.9)))
+    for name, macs, inherits in (("a", 500, True), ("b", 900, False), ("c", 800, False), ("d", 1000, False)):
+        found.candidates[name] = replace(found.candidates[name], macs=macs)
+        found.study.networks[name].inherits = inherits
+    found.study.unscaled = lambda names: "d"
+    assert sorted(found.alive, key=found._effort) == ["d", "c", "b", "a"]
+
+
 def test_beside_the_first_training_run_others_that_take_hardly_longer():
     found = competition(dict.fromkeys("abc", (0.9, 0.9)), minutes=1, seconds=1000.0, slots=2)
     found.candidates["b"], found.candidates["c"] = (
