@@ -47,16 +47,19 @@ def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
 
 
-@pytest.mark.parametrize(("pace", "words"), [(1.0, "all"), (0.5, "50 %")])
-def test_shortened_trainings_are_stated(pace, words):
+@pytest.mark.parametrize(
+    ("folds", "final", "words"),
+    [(0.2, 1.0, ("20 %", "all")), (0.2, 0.5, ("20 %", "50 %")), (1.0, 0.5, ("all", "50 %"))],
+)
+def test_shortened_trainings_are_stated(folds, final, words):
     found = findings()
     assert "lack of time" not in answer(found)
-    found.pace = 0.2
-    object.__setattr__(found.delivered, "pace", pace)
+    found.pace = folds
+    object.__setattr__(found.delivered, "pace", final)
     label = found.study.networks[found.delivered.name].label
     assert (
-        "the networks were compared after 20 % of the epochs that suit the images; "
-        f"{label} was then trained for {words} of them."
+        f"the networks were compared after {words[0]} of the epochs that suit the images; "
+        f"{label} was then trained for {words[1]} of them."
     ) in answer(found)
 
 

@@ -320,12 +320,41 @@ def test_the_choice_is_trained_for_as_many_epochs_as_there_is_time_for():
     for seconds, pace in ((400.0, 1.0), (480.0, 90 / (1.2 * 100)), (570.0, 0.3)):
         found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=10, seconds=seconds)
         found.time.rate, found.time.pace = Rate(start=0.0, per_image=0.5, per_mac=0.0), 0.3
+        found.time.final_pace = 1.0
         assert found.time.pace_of_choice("a", taught=False) == pytest.approx(pace)
         found.clock.seconds = 0.0  # a search that is resumed trains it as before
         assert found.time.pace_of_choice("a", taught=False) == pytest.approx(pace)
     whole = competition({"a": (0.9, 0.9)}, minutes=10, seconds=570.0)
     whole.time.rate = found.time.rate
     assert whole.time.pace_of_choice("a", taught=False) == 1.0  # as on the folds
+
+
+def test_trainings_on_folds_that_cannot_be_shortened_do_not_prevent_a_shortened_final_one(monkeypatch):
+    """Stored features take two passes of 5 s whatever the epochs; then, all layers are trained in passes of 50 s."""
+    monkeypatch.setattr("tfeff.budget.durations.passes", lambda candidate, epochs=None: 2.0)
+    monkeypatch.setattr("tfeff.budget.durations.stores_features", lambda candidate: True)
+    found = competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=3)
+    found.study.final_passes = lambda name, pace, taught=False: 20 * pace
+    found.time.rate = Rate(start=0.0, per_image=0.05, per_mac=0.0)
+    final = (180 - 30 - 4 * 10) / (1.5 * 100)
+    assert found.time.affordable_paces("abcd") == pytest.approx((1.0, final))
+    found._set_pace(1.0, final)
+    assert found.time.affordable("abcd", 1.0, tolerant=False) == list("abcd")  # 10 s and 110 s
+    found.clock.seconds = 40.0
+    assert found.time.pace_of_choice("a", taught=False) == pytest.approx(min(1.0, 110 / (1.2 * 100)))
+    found.clock.seconds = 150.0
+    assert found.time.pace_of_choice("b", taught=False) == pytest.approx(final)
+
+
+def test_time_is_kept_for_the_final_trainings_of_the_most_promising_networks():
+    """Full ones of the promising candidates, shortened ones of the others."""
+    found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=10)
+    found.time.rate = Rate(start=0.0, per_image=0.0, per_mac=1e-4)
+    found._set_pace(0.2, 1.0)
+    found.candidates["b"] = replace(found.candidates["b"], macs=3000)
+    found.time.promising = ["a"]
+    assert found.time.deadline(1.0, "ab") == pytest.approx(600 - 30 - 1.5 * 20)  # b: 0.2 * 60
+    assert found.time.deadline(1.0, "b") == pytest.approx(600 - 30 - 1.5 * 12)
 
 
 def timed(found, macs, inherits, images=0.01):
@@ -438,8 +467,12 @@ def test_short_trainings_begin_with_the_network_that_would_be_trained_without_a_
     for name, macs, inherits in (("a", 500, True), ("b", 900, False), ("c", 800, False), ("d", 1000, False)):
         found.candidates[name] = replace(found.candidates[name], macs=macs)
         found.study.networks[name].inherits = inherits
+    found.study.unscaled = lambda names: None
+    assert found._by_effort() == ["c", "b", "d", "a"]
     found.study.unscaled = lambda names: "d"
-    assert sorted(found.alive, key=found._effort) == ["d", "c", "b", "a"]
+    assert found._by_effort() == ["d", "c", "b", "a"]
+    found.candidates["d"] = replace(found.candidates["d"], macs=1001)  # more than twice the cheapest one
+    assert found._by_effort() == ["c", "b", "d", "a"]
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():

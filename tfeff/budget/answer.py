@@ -47,11 +47,11 @@ def answer(findings: Findings) -> str:
         sentences.append("The time was over before the networks were compared on all folds.")
     elif late:
         sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
-    if findings.pace < 1:
-        whole = "all" if delivered.pace == 1 else percent(delivered.pace)
+    if min(findings.pace, delivered.pace) < 1:
+        folds, final = ("all" if pace == 1 else percent(pace) for pace in (findings.pace, delivered.pace))
         sentences.append(
-            f"For lack of time, the networks were compared after {percent(findings.pace)} of the epochs that suit the "
-            f"images; {network.label} was then trained for {whole} of them."
+            f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
+            f"{network.label} was then trained for {final} of them."
         )
     sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
     return " ".join(sentences)

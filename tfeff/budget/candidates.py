@@ -302,20 +302,23 @@ def _contains(larger: Network, network: Network) -> bool:
     return same and sides != own and all(one >= other for one, other in zip(sides, own, strict=True))
 
 
-def unscaled(networks: Iterable[Network], model: str) -> Network | None:
-    """Returns the largest network with the width and depth of the model of this name; None if there is none."""
-    found = [each for each in networks if each.start.model.name == model and (each.width, each.depth) == (1, 1)]
+def unscaled(networks: Iterable[Network], experiment: config.Experiment) -> Network | None:
+    """Returns the largest network with the width, depth and task of a config's; None if there is none."""
+    found = [
+        each
+        for each in networks
+        if each.start.kind != "run"
+        and (each.start.model.name, each.task.name) == (experiment.model.name, experiment.task.name)
+        and (each.width, each.depth) == (1, 1)
+    ]
     return max(found, key=lambda each: each.cost.macs, default=None)
 
 
-def spread(networks: Sequence[Network], count: int, kept: Network | None = None) -> list[Network]:
+def spread(networks: Sequence[Network], count: int) -> list[Network]:
     """Chooses at most `count` networks, spread evenly over starts, widths, depths and resolutions.
 
     Farthest-point sampling (Gonzalez 1985) on the logarithms of depth, squared width and squared resolution, from the
     most expensive network on; another start is as far away as a factor of two in the cost.
-
-    Args:
-        kept: is among them, in the place of the last one chosen.
     """
     if len(networks) <= count:
         return list(networks)
@@ -333,6 +336,4 @@ def spread(networks: Sequence[Network], count: int, kept: Network | None = None)
     while len(chosen) < count:
         chosen.append(int(np.argmax(np.round(nearest_one, 9))))
         nearest_one = np.minimum(nearest_one, distance(chosen[-1]))
-    if kept is not None and networks.index(kept) not in chosen:
-        chosen[-1] = networks.index(kept)
     return [networks[index] for index in sorted(chosen)]

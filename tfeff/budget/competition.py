@@ -17,7 +17,7 @@ from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
-from tfeff.budget.timekeeping import Timekeeper
+from tfeff.budget.timekeeping import TOLERATED, Timekeeper
 from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
@@ -259,13 +259,13 @@ class Competition:
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
 
-        The network that would be trained without a search comes first, then the cheapest ones. Those whose weights are
-        random or have to be inherited come last.
+        The cheapest ones come first, those whose weights are random or have to be inherited last; but before all others
+        the one that would be trained without a search, unless it takes much longer.
         """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
             self._set_pace(race.SHORT)
-            self._stage("short", sorted(self.alive, key=self._effort), self.blocks[:1], PROBE_SHARE)
+            self._stage("short", self._by_effort(), self.blocks[:1], PROBE_SHARE)
             self.compared = self.blocks[:1]
             table = self.table(self.alive, self.compared)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
@@ -274,10 +274,18 @@ class Competition:
             self.compared = ()
             self._set_pace(1.0)
 
-    def _effort(self, name: str) -> tuple[bool, bool, int]:
-        network, each = self.study.networks[name], self.candidates[name]
-        ready = network.start.kind != "scratch" and not network.inherits
-        return name != self.study.unscaled(self.alive), not ready, each.macs * each.experiment.training.epochs
+    def _by_effort(self) -> list[str]:
+        def effort(name: str) -> int:
+            return self.candidates[name].macs * self.candidates[name].experiment.training.epochs
+
+        def waits(name: str) -> bool:
+            return self.study.networks[name].start.kind == "scratch" or self.study.networks[name].inherits
+
+        order = sorted(self.alive, key=lambda name: (waits(name), effort(name)))
+        own = self.study.unscaled(order)
+        if own is not None and effort(own) <= TOLERATED * min(map(effort, order)):
+            order = [own, *(name for name in order if name != own)]
+        return order
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""

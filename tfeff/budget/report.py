@@ -189,6 +189,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "costs": dict(delivered.costs),
         "errors": dict(delivered.errors),
         "evaluation": None if evaluation is None else evaluation.report,
+        "epochs": {"on folds": findings.pace, "of the choice": delivered.pace},
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
         "networks": rows,

@@ -120,7 +120,8 @@ def run(
             executor.release()  # the choice is trained in this process, with all memory and devices
             delivered = _deliver(competition, ranking, directory / BEST)
             labels = label_gain(competition) if settings.forecast else None  # which costs least
-            found = prospects(competition, delivered.name) if settings.forecast else None
+            forecast = settings.forecast and competition.pace == 1  # not of shortened trainings
+            found = prospects(competition, delivered.name) if forecast else None
         finally:
             watch.save()
     return Findings(

@@ -114,8 +114,8 @@ class Study:
         return ordered[len(ordered) // 2]
 
     def unscaled(self, names: Iterable[str]) -> str | None:
-        """Returns the one of some networks that would be trained without a search; None if none would be."""
-        found = candidates.unscaled(map(self.networks.__getitem__, names), self.settings.experiment.model.name)
+        """Returns the largest of some networks with the width and depth of `experiment`; None if there is none."""
+        found = candidates.unscaled(map(self.networks.__getitem__, names), self.settings.experiment)
         return None if found is None else found.id
 
     @property
@@ -425,7 +425,8 @@ def _shortlist(
             if each not in kept
         }
     count = settings.candidates.count
-    chosen = candidates.spread(kept, count, candidates.unscaled(kept, settings.experiment.model.name))
+    own = candidates.unscaled(kept, settings.experiment)
+    chosen = dict.fromkeys((*candidates.spread(kept, count), *([] if own is None else [own])))
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
     return fates, [network.id for network in chosen]

@@ -20,7 +20,7 @@ from tfeff.trials.trial import Candidate
 FINAL_SHARE = 1.5
 """Time kept for the final training, relative to the expected time of the longest final training."""
 CHOICE_SHARE = 1.2
-"""The same when the choice is made, which has been trained on folds."""
+"""The same for the choice, unless it has a teacher: nothing else is left to do."""
 DELIVERY_SECONDS = 30.0
 """Time kept for evaluation, export and its measurement."""
 ALONE = 0.5
@@ -52,7 +52,8 @@ class Timekeeper:
     Attributes:
         ids: name of each candidate, also of earlier ones -> id of its network.
         pace: share of the epochs that the rules choose.
-        final_pace: the same of the final training for which time is kept.
+        final_pace: the same of the final training for which time is kept, if one of `promising` is chosen.
+        promising: ids of candidates.
         rate: forecast of the passes of trainings as long as none is finished, from some steps or from the probes.
         probes: probes of some candidates, by id.
     """
@@ -62,6 +63,7 @@ class Timekeeper:
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
         self.pace = self.final_pace = 1.0
+        self.promising: Sequence[str] = ()
         self.rate: Rate | None = None
         self.probes = dict[str, Probe]()
         settings = study.settings
@@ -177,8 +179,14 @@ class Timekeeper:
         """
         if math.isinf(self.end):
             return self.end
-        final = FINAL_SHARE * self._final(names, self.timing(), self.final_pace)
-        return self.seconds + share * max(0.0, self._left() - final)
+        timing, promising = self.timing(), [name for name in names if name in self.promising]
+        final = max(self._final(names, timing, self._least), self._final(promising, timing, self.final_pace))
+        return self.seconds + share * max(0.0, self._left() - FINAL_SHARE * final)
+
+    @property
+    def _least(self) -> float:
+        """The share of the epochs that a final training has in any case."""
+        return min(self.pace, self.final_pace)
 
     def affordable(self, names: Sequence[str], pace: float, *, tolerant: bool) -> list[str]:
         """Returns the candidates for which there is time to train them on one fold and on all images.
@@ -187,14 +195,15 @@ class Timekeeper:
 
         Args:
             names: the most promising ones first.
-            pace: see the class.
+            pace: of the training on a fold, see the class.
             tolerant: also return those that take at most `TOLERATED` times as long as the quickest one.
         """
         timing = self.timing()
         if not timing.per_pass:
             return list(names)
+        final = min(pace, self.final_pace)
         needed = {
-            name: self._trial(name, timing, pace) + FINAL_SHARE * self._final([name], timing, pace) for name in names
+            name: self._trial(name, timing, pace) + FINAL_SHARE * self._final([name], timing, final) for name in names
         }
         limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if tolerant else 0.0)
         return [name for name in names if needed[name] <= limit]
@@ -238,6 +247,7 @@ class Timekeeper:
                 `FEWEST_TRAININGS`.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
+        self.promising = names
         if minutes is None:
             return 1.0, 1.0
 
@@ -263,21 +273,24 @@ class Timekeeper:
     def pace_of_choice(self, name: str, *, taught: bool) -> float:
         """Returns the share of the epochs for which there is time to train the choice on all images.
 
-        At least that of its trainings on folds.
+        At least that of its trainings on folds, if these could be shortened. It stays the same, like that of theirs.
 
         Args:
             taught: whether it has a teacher, which is already trained.
         """
-        if self._study.settings.budget.minutes is None or self.pace == 1.0:
-            return self.pace
+        minutes = self._study.settings.budget.minutes
+        if minutes is None or self._least == 1.0:
+            return 1.0
 
         def affordable() -> float:
             timing = self.timing()
 
             def needed(pace: float) -> float:
                 alone = timing.seconds(name, self._study.final_passes(name, pace, taught=taught)) / self._slots**ALONE
-                return CHOICE_SHARE * alone
+                return (FINAL_SHARE if taught else CHOICE_SHARE) * alone
 
-            return max(self.pace, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
+            return max(self._least, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
 
-        return float(self.decide(f"pace of {name}{' with a teacher' if taught else ''}", affordable))
+        self._watch.save()
+        what = f"pace of {name}{' with a teacher' if taught else ''}"
+        return float(self._store.cached(f"{what} within {minutes} minutes", affordable))

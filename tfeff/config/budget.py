@@ -148,7 +148,8 @@ class Candidates(Section):
     """Also small ResNets from random weights. None: for detectors, from 500 training images on, or if there is nothing
     else to start from."""
     count: Positive[int] = 24
-    """Networks that are probed or trained, spread evenly over start, width, depth and resolution."""
+    """Networks that are probed or trained, spread evenly over start, width, depth and resolution; besides, the largest
+    one with the width and depth of `experiment.model`."""
     training: Literal["experiment", "rules"] = "experiment"
     """`experiment`: all networks are trained as `experiment` says. `rules`: as `own_images` chooses for the number of
     images and the network's start, of detectors as `tfeff.recipes.dense`; values of `experiment` that differ from those
