@@ -77,6 +77,15 @@ def test_a_spread_is_a_part_that_contains_the_most_expensive_network():
     assert candidates.spread(found[:4], 10) == found[:4]
 
 
+def test_the_unscaled_network_has_the_models_width_and_depth():
+    found = candidates.unscaled(reversed(listed()), "efficientnet-lite0", LABELS.name)
+    assert (found.width, found.depth, found.model.resolution) == (1, 1, 224)
+    assert candidates.unscaled(listed(), "efficientnet-lite1", LABELS.name) is None
+    assert candidates.unscaled(listed(), "efficientnet-lite0", BOXES.name) is None
+    run = listed(starts=[dataclasses.replace(LITE0, kind="run")])
+    assert candidates.unscaled(run, "efficientnet-lite0", LABELS.name) is None
+
+
 def test_a_spread_takes_networks_of_every_start():
     other = Start(
         "efficientnet-lite1", "imagenet", models.architecture("efficientnet-lite1", weights="imagenet"), LABELS

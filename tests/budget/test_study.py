@@ -325,6 +325,14 @@ def test_what_is_typed_is_kept(settings, monkeypatch):
     assert prepare(settings, Exact()).settings.experiment.data.cache == "none"
 
 
+def test_the_largest_unscaled_network_within_the_budget_competes(settings):
+    wide = {"candidates.widths": (2.0, 1.0, 0.5), "candidates.depths": (1.0,), "budget.macs": "9x"}
+    study = prepare(config.override(settings, wide | {"candidates.count": 1, "objective.margin": 0.01}), Exact())
+    assert len(study.shortlist) == 2 < len(study.networks)
+    assert [study.networks[name].width for name in study.shortlist] == [2.0, 1.0]
+    assert study.unscaled(study.networks) == study.shortlist[1]
+
+
 def test_trials_are_validated_on_the_images_that_are_drawn_for_that(settings):
     study = prepare(config.override(settings, {"experiment.data.validation_examples": 12}), Exact())
     assert (study.examples[1], study.validation_groups, study.validation_trials) == (12, 12, 12)

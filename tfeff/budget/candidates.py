@@ -302,13 +302,13 @@ def _contains(larger: Network, network: Network) -> bool:
     return same and sides != own and all(one >= other for one, other in zip(sides, own, strict=True))
 
 
-def unscaled(networks: Iterable[Network], experiment: config.Experiment) -> Network | None:
-    """Returns the largest network with the width, depth and task of a config's; None if there is none."""
+def unscaled(networks: Iterable[Network], model: str, task: str) -> Network | None:
+    """Returns the largest network with the width and depth of the model of this name, for a task; None without one."""
     found = [
         each
         for each in networks
         if each.start.kind != "run"
-        and (each.start.model.name, each.task.name) == (experiment.model.name, experiment.task.name)
+        and (each.start.model.name, each.task.name) == (model, task)
         and (each.width, each.depth) == (1, 1)
     ]
     return max(found, key=lambda each: each.cost.macs, default=None)

@@ -115,7 +115,8 @@ class Study:
 
     def unscaled(self, names: Iterable[str]) -> str | None:
         """Returns the largest of some networks with the width and depth of `experiment`; None if there is none."""
-        found = candidates.unscaled(map(self.networks.__getitem__, names), self.settings.experiment)
+        base = self.settings.experiment
+        found = candidates.unscaled(map(self.networks.__getitem__, names), base.model.name, base.task.name)
         return None if found is None else found.id
 
     @property
@@ -425,7 +426,8 @@ def _shortlist(
             if each not in kept
         }
     count = settings.candidates.count
-    own = candidates.unscaled(kept, settings.experiment)
+    base = settings.experiment
+    own = candidates.unscaled(kept, base.model.name, base.task.name)
     chosen = dict.fromkeys((*candidates.spread(kept, count), *([] if own is None else [own])))
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
