@@ -263,7 +263,7 @@ def test_functions_are_traced_as_they_are_written() -> None:
 
 
 def left_as_written(path: Path, function: ast.expr) -> bool:
-    """Whether AutoGraph is told to leave a function, or finds nothing to rewrite: a lambda without calls."""
+    """Whether a function is marked for AutoGraph to skip, or is a lambda without calls (nothing to convert)."""
     mark = "tf.autograph.experimental.do_not_convert"
     if isinstance(function, ast.Call):
         return ast.unparse(function.func) == mark

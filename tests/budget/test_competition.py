@@ -308,7 +308,6 @@ def test_trainings_are_shortened_if_there_is_no_time_for_some_of_the_most_promis
     found.candidates["g"] = replace(found.candidates["g"], macs=10**9)
     whole, trials = 1.5 * 10, 60 - 30 - 1.5 * 10  # 30 s to deliver
     assert found.time.affordable_paces("abcdefg") == pytest.approx((trials / 20, 1.0))
-    found.clock.seconds = 16.0
     again = competition(dict.fromkeys("abcdefg", (0.9, 0.9)), minutes=1, slots=4, seconds=16.0)
     again.time.rate = found.time.rate
     final = 60 - 30 - 16 - 0.2 * 20  # after short trainings
@@ -462,7 +461,7 @@ def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
     assert (found.time.rate, found.time.affordable_paces("ab")) == (None, (1.0, 1.0))
 
 
-def test_short_trainings_begin_with_the_network_that_would_be_trained_without_a_search():
+def test_short_trainings_begin_with_the_unscaled_network():
     found = competition(dict.fromkeys("abcd", (0.9, 0.9)))
     for name, macs, inherits in (("a", 500, True), ("b", 900, False), ("c", 800, False), ("d", 1000, False)):
         found.candidates[name] = replace(found.candidates[name], macs=macs)

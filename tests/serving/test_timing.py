@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,17 @@ def test_a_network_with_random_weights_is_exported_like_that_of_a_run(
         random = exported[format]
         if format == "saved_model":  # it contains names of other folders and nodes
             random = timing.export_untrained(SMALL, tmp_path / format, num_classes=10, channels=1, format=format)
-        sizes = [timing.bytes_of(path) for path in (of_run, random)]
-        assert sizes[0] == pytest.approx(sizes[1], abs=400), format  # names of classes, numbers of operations as text
+        sizes = [size_without_numbers(path) for path in (of_run, random)]
+        assert sizes[0] == pytest.approx(sizes[1], abs=100), format  # names of classes, numbers as text
     found = timing.time_alternately([of_run, tmp_path / "run-saved_model"], rounds=1)
     assert [each.format for each in found] == ["openvino", "saved_model"]
+
+
+def size_without_numbers(exported: Path) -> int:
+    """Returns the bytes of an export without the numbers in OpenVINO's names, which a process counts up."""
+    graph = exported / "model.xml"
+    numbers = re.findall(r"(?<=_)\d+", graph.read_text()) if graph.is_file() else []
+    return timing.bytes_of(exported) - sum(map(len, numbers))
 
 
 SCALED = {"resolution": 64, "width_coefficient": 0.1, "depth_coefficient": 0.1}

@@ -303,7 +303,7 @@ def _contains(larger: Network, network: Network) -> bool:
 
 
 def unscaled(networks: Iterable[Network], model: str, task: str) -> Network | None:
-    """Returns the largest network with the width and depth of the model of this name, for a task; None without one."""
+    """Returns the largest network for a task that has the width and depth of the named model, or None."""
     found = [
         each
         for each in networks

@@ -109,9 +109,10 @@ class Competition:
         """Trains all candidates for this share of the epochs from here on.
 
         Args:
-            final: share of the epochs of the final training for which time is kept; None: the same.
+            final: share of the epochs of the final training for which time is kept; None: `pace`.
         """
-        self.pace, self.time.final_pace = pace, pace if final is None else final
+        self.pace = pace
+        self.time.final_pace = pace if final is None else final
         names = self.study.shortlist
         self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
         self.time.candidates, self.time.pace = self.candidates, pace
@@ -259,8 +260,8 @@ class Competition:
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
 
-        The cheapest ones come first, those whose weights are random or have to be inherited last; but before all others
-        the one that would be trained without a search, unless it takes much longer.
+        The cheapest ones come first, and those whose weights are random or have to be inherited last. The largest
+        unscaled network comes before all others, unless it takes much longer than the cheapest one.
         """
         if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")

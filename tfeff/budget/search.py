@@ -210,9 +210,9 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             teacher, label_of_teacher = taught or (None, None)
             competition.runner.progress.say(f"training the choice, {label}")
             pace = competition.time.pace_of_choice(name, taught=teacher is not None)
-            lengths = competition.precision, pace
+            reporter = _reporter(competition)
             try:
-                exported, evaluation = deliver(study, name, *lengths, workdir, _reporter(competition), teacher)
+                exported, evaluation = deliver(study, name, competition.precision, pace, workdir, reporter, teacher)
             except NotDeliveredError as error:
                 competition.drop(name, "failed", f"trained on all images: {error}")
                 competition.runner.progress.say(f"{label}: {error}")

@@ -114,7 +114,7 @@ class Study:
         return ordered[len(ordered) // 2]
 
     def unscaled(self, names: Iterable[str]) -> str | None:
-        """Returns the largest of some networks with the width and depth of `experiment`; None if there is none."""
+        """Returns the id of the largest of these networks with the width and depth of `experiment.model`, or None."""
         base = self.settings.experiment
         found = candidates.unscaled(map(self.networks.__getitem__, names), base.model.name, base.task.name)
         return None if found is None else found.id
@@ -428,7 +428,9 @@ def _shortlist(
     count = settings.candidates.count
     base = settings.experiment
     own = candidates.unscaled(kept, base.model.name, base.task.name)
-    chosen = dict.fromkeys((*candidates.spread(kept, count), *([] if own is None else [own])))
+    chosen = candidates.spread(kept, count)
+    if own is not None and own not in chosen:
+        chosen.append(own)
     why = f"not among the {count} of candidates.count"
     fates |= {each.id: Fate("spread", why) for each in kept if each not in chosen}
     return fates, [network.id for network in chosen]

@@ -195,7 +195,7 @@ class Timekeeper:
 
         Args:
             names: the most promising ones first.
-            pace: of the training on a fold, see the class.
+            pace: share of the epochs of the training on a fold.
             tolerant: also return those that take at most `TOLERATED` times as long as the quickest one.
         """
         timing = self.timing()
@@ -244,7 +244,7 @@ class Timekeeper:
 
         Args:
             names: candidates that may be trained, the most promising ones first; there is time for the first
-                `FEWEST_TRAININGS`.
+                `FEWEST_TRAININGS`, which become `promising`.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
         self.promising = names
