@@ -111,6 +111,7 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         may_shorten=False,
         fates={},
         shortlist=list(values),
+        unscaled=lambda names: None,
         candidate=lambda name, precision, pace: candidates[name],
         objective=TrialObjective(metric),
         bounds=Bounds(settings.budget, None),
@@ -472,6 +473,28 @@ def test_short_trainings_begin_with_the_unscaled_network():
     assert found._by_effort() == ["d", "c", "b", "a"]
     found.candidates["d"] = replace(found.candidates["d"], macs=1001)  # more than twice the cheapest one
     assert found._by_effort() == ["c", "b", "d", "a"]
+
+
+@pytest.mark.parametrize(("passes", "epochs", "late"), [(20, 4, "e"), (0, 9, "de")])
+def test_networks_without_a_short_training_compete_if_all_trainings_are_as_short(passes, epochs, late):
+    """There is time for three short trainings in their stage, and for that of "d" before the final one is made."""
+    found = competition(dict.fromkeys("abcde", (0.9, 0.9)), minutes=2.5)
+
+    def candidate(name, precision, pace):
+        epochs = round(20 * pace)
+        experiment = Experiment(training=Training(epochs=epochs), optimizer=Optimizer(frozen=("stage*",)))
+        found.runner.values[f"{name}-e{epochs}"] = (0.9, 0.9)
+        return Candidate(f"{name}-e{epochs}", name.upper(), experiment, 1000)
+
+    found.study.detects = found.study.may_shorten = True
+    found.study.candidate = candidate
+    found.study.final_passes = lambda name, pace, taught=False: passes * pace
+    found._set_pace(1.0)
+    found.screen()
+    found.compete()
+    assert found.candidates["a"].experiment.training.epochs == epochs
+    assert {job.candidate[0] for job in found.runner.ended} == set("abcde") - set(late)
+    assert {name for name in late if found.fates[name].reason.startswith("the time was over after 0 folds")} == set(late)
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():

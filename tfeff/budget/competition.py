@@ -129,8 +129,20 @@ class Competition:
             out = self._without_time("if shortened", race.SHORT)
             self._set_pace(*self.time.affordable_paces([name for name in self._order() if name not in out]))
             self._say_reuse()
+            if self.pace == race.SHORT:
+                self._return_late()
         self._drop_those_without_time()
         self._say_duration()
+
+    def _return_late(self) -> None:
+        """Lets networks without a short training compete again.
+
+        There was no time for it in its stage, but trainings on the first fold turned out not to be longer.
+        """
+        late = [name for name in self.study.shortlist if self._stage_of(name) == "time"]
+        for name in late:
+            del self.fates[name]
+        self.alive += late
 
     def _without_time(self, when: str, pace: float) -> list[str]:
         """Returns the candidates that cannot be trained in time at a pace, on one fold and then on all images.
@@ -276,13 +288,15 @@ class Competition:
             self._set_pace(1.0)
 
     def _by_effort(self) -> list[str]:
+        """Returns the candidates that are left in the order of `_train_shortly`."""
+
         def effort(name: str) -> int:
             return self.candidates[name].macs * self.candidates[name].experiment.training.epochs
 
         def waits(name: str) -> bool:
             return self.study.networks[name].start.kind == "scratch" or self.study.networks[name].inherits
 
-        order = sorted(self.alive, key=lambda name: (waits(name), effort(name)))
+        order = sorted(self.alive, key=lambda name: (waits(name), effort(name), name))
         own = self.study.unscaled(order)
         if own is not None and effort(own) <= TOLERATED * min(map(effort, order)):
             order = [own, *(name for name in order if name != own)]
@@ -456,11 +470,11 @@ class Competition:
         return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
 
     def _order(self) -> list[str]:
-        """Returns the candidates that are left, the most promising ones first."""
+        """Returns the candidates that are left, the most promising ones first; of equal ones, those soonest trained."""
         chances = self._chances(self.slack, self.alive) if self.compared else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
-        return sorted(self.alive, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle), name))
+        return sorted(self._by_effort(), key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle)))
 
     def _chances(self, slack: float, names: Sequence[str]) -> dict[str, float]:
         """Returns the chance of each of some candidates, if it was trained, to be within the slack of the best one."""
