@@ -249,7 +249,7 @@ def test_a_network_that_was_refused_beside_the_first_one_is_trained_if_that_fail
 def test_trainings_of_another_length_are_not_reused():
     found = competition({"a": (0.9, 0.9)})
     for pace, said in ((0.5, 0), (0.5, 0), (0.25, 0), (1.0, 1)):
-        found.pace = pace
+        found.time.pace = pace
         found._say_reuse()
         assert len(found.said) == said
         if pace == 0.25:

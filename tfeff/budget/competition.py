@@ -74,7 +74,6 @@ class Competition:
         fates: id -> what became of it, for all networks that are no longer in the competition.
         alive: ids of those that are.
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
-        pace: share of the epochs that the rules choose.
         measured: id -> costs in the exported form, where they were measured.
         compared: (fold, seed) of the trainings by which the candidates were compared last; empty before that.
         time: what trainings take.
@@ -111,11 +110,15 @@ class Competition:
         Args:
             final: share of the epochs of the final training for which time is kept; None: `pace`.
         """
-        self.pace = pace
-        self.time.final_pace = pace if final is None else final
+        self.time.pace, self.time.final_pace = pace, pace if final is None else final
         names = self.study.shortlist
         self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
-        self.time.candidates, self.time.pace = self.candidates, pace
+        self.time.candidates = self.candidates
+
+    @property
+    def pace(self) -> float:
+        """Share of the epochs that the rules choose, for which candidates are trained."""
+        return self.time.pace
 
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings; shortens trainings if time is short."""
