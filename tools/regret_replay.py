@@ -91,7 +91,8 @@ class Replay:
     """
 
     def __init__(self, recorded: Recorded, folds: Sequence[int]) -> None:
-        self.slots, self.clock = recorded.slots, 0.0
+        self.slots = self.local_slots = recorded.slots
+        self.clock = 0.0
         self._recorded, self._folds, self._numbers = recorded, folds, itertools.count()
         self._running = list[tuple[float, int, Outcome]]()
 

@@ -63,12 +63,13 @@ def test_shortened_trainings_are_stated(folds, final, words):
     ) in answer(found)
 
 
-def test_failed_trainings_of_the_choice_are_stated():
+def test_failed_trainings_of_another_choice_than_that_of_the_ranking_are_stated():
     found = findings()
+    found.ranking.chosen = found.ranking.order[1]
     trained = found.candidates[found.delivered.name].name
     found.failed = [{"candidate": trained, "fold": 1, "error": "diverged"}, {"candidate": "other", "fold": 3}]
     assert "Its training failed on 1 of 3 folds, which do not count." in answer(found)
-    found.failed = found.failed[1:]
+    found.ranking.chosen = found.delivered.name  # the sentence of the ranking says it
     assert "failed" not in answer(found)
 
 

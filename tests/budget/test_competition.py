@@ -32,7 +32,7 @@ from tfeff.config import (
     Training,
     architecture,
 )
-from tfeff.errors import UserError
+from tfeff.errors import DivergedError, UserError
 from tfeff.execution.local import LocalProcesses
 from tfeff.trials.allocation import JobPlan
 from tfeff.trials.progress import Rate
@@ -134,7 +134,8 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
             yield {"latency": latencies[each.id]}
 
     measures = SimpleNamespace(networks=measured)
-    found = Competition(study, Store(), SimpleNamespace(slots=slots), runner, "float32", measures, clock)
+    executor = SimpleNamespace(slots=slots, local_slots=slots)
+    found = Competition(study, Store(), executor, runner, "float32", measures, clock)
     found.said, found.exports, found.clock = said, [], clock
     return found
 
@@ -210,7 +211,7 @@ def test_a_search_that_is_resumed_after_its_last_training_drops_the_same_network
     for job in found.runner.ended:
         again.runner.end(job)
     again.compete()
-    assert found.fates["b"].reason.startswith("the time was over after 1 fold;")
+    assert found.fates["b"].reason.startswith("no time after 1 fold;")
     assert (again.fates, again.ranking().sentence) == (found.fates, found.ranking().sentence)
 
 
@@ -253,7 +254,7 @@ def test_trainings_of_another_length_are_not_reused():
         found._say_reuse()
         assert len(found.said) == said
         if pace == 0.25:
-            found.runner.end(Job("a", 0, 0, 2))
+            found.runner.end(Job("a at this pace", 0, 0, 2))
     assert (
         "trainings have 100 % of the epochs that suit the images; those of another budget.minutes had 25 %"
         in found.said[0]
@@ -284,7 +285,7 @@ def test_trainings_begin_only_if_the_longest_one_fits():
 def test_steps_tell_how_long_a_training_takes_until_one_is_finished(monkeypatch):
     timed = []
 
-    def measured(candidates, folds, executor, divisor):
+    def measured(candidates, folds, executor, divisor, check):
         timed.extend(each.label for each in candidates)
         return Rate(start=8.0, per_image=0.01, per_mac=1e-5)
 
@@ -453,7 +454,7 @@ def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():
 
 
 def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
-    def measured(candidates, folds, executor, divisor):
+    def measured(candidates, folds, executor, divisor, check):
         raise UserError("out of memory")
 
     monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)
@@ -475,26 +476,72 @@ def test_short_trainings_begin_with_the_unscaled_network():
     assert found._by_effort() == ["c", "b", "d", "a"]
 
 
-@pytest.mark.parametrize(("passes", "epochs", "late"), [(20, 4, "e"), (0, 9, "de")])
-def test_networks_without_a_short_training_compete_if_all_trainings_are_as_short(passes, epochs, late):
-    """There is time for three short trainings in their stage, and for that of "d" before the final one is made."""
-    found = competition(dict.fromkeys("abcde", (0.9, 0.9)), minutes=2.5)
+def detectors(names, minutes, passes, epochs=20):
+    """Returns a competition of detectors whose trainings can be shortened.
+
+    Args:
+        passes: of the final training.
+        epochs: of a training that is not shortened.
+    """
+    found = competition(dict.fromkeys(names, (0.9, 0.9)), minutes=minutes)
 
     def candidate(name, precision, pace):
-        epochs = round(20 * pace)
-        experiment = Experiment(training=Training(epochs=epochs), optimizer=Optimizer(frozen=("stage*",)))
-        found.runner.values[f"{name}-e{epochs}"] = (0.9, 0.9)
-        return Candidate(f"{name}-e{epochs}", name.upper(), experiment, 1000)
+        own = round(epochs * pace)
+        experiment = Experiment(training=Training(epochs=own), optimizer=Optimizer(frozen=("stage*",)))
+        found.runner.values[f"{name}-e{own}"] = (0.9, 0.9)
+        return Candidate(f"{name}-e{own}", name.upper(), experiment, 1000)
 
     found.study.detects = found.study.may_shorten = True
     found.study.candidate = candidate
     found.study.final_passes = lambda name, pace, taught=False: passes * pace
     found._set_pace(1.0)
+    return found
+
+
+def test_networks_without_a_short_training_compete_if_all_trainings_are_as_short():
+    """There is time for three short trainings in their stage."""
+    found = detectors("abcde", minutes=2.5, passes=20)
     found.screen()
+    assert (found.candidates["a"].experiment.training.epochs, found.alive) == (4, list("abcde"))
+    longer = detectors("abcde", minutes=2.5, passes=0)
+    longer.screen()
+    assert (longer.candidates["a"].experiment.training.epochs, longer.alive) == (9, list("abc"))
+
+
+def test_trainings_are_as_short_if_they_have_the_same_number_of_epochs(monkeypatch):
+    found = detectors("abcde", minutes=2.5, passes=13, epochs=13)
+    monkeypatch.setattr(found.time, "affordable_paces", lambda names, stored: (0.23, 0.5))
+    found.screen()
+    assert (found.candidates["a"].experiment.training.epochs, found.alive) == (3, list("abcde"))
+
+
+def test_some_networks_are_trained_before_the_share_of_the_first_stage_counts():
+    """Of a minute, 40 % are two trainings."""
+    found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "c": (0.9, 0.9), "d": (0.95, 0.95), "e": (1.0, 1.0)}, 1.5)
     found.compete()
-    assert found.candidates["a"].experiment.training.epochs == epochs
-    assert {job.candidate[0] for job in found.runner.ended} == set("abcde") - set(late)
-    assert {name for name in late if found.fates[name].reason.startswith("the time was over after 0 folds")} == set(late)
+    assert (found.ranking().chosen, stages(found)["e"]) == ("d", "time")
+
+
+def test_others_are_trained_on_the_first_fold_before_more_folds_of_a_single_network():
+    """Of the first four, "d" is far better than the others, and "f" than it; there is time for six trainings."""
+    values = {"a": 0.8, "b": 0.8, "c": 0.8, "d": 0.95, "e": 0.8, "f": 0.99}
+    found = competition({name: 5 * (value,) for name, value in values.items()}, minutes=2.1)
+    found.compete()
+    assert found.ranking().chosen == "f"
+    assert {job.candidate for job in found.runner.ended if job.fold == 0} == set("abcdef")
+
+
+def test_finished_trainings_count_although_there_is_no_time_for_more_of_them():
+    found, again = (competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=minutes) for minutes in (2, 1.5))
+    for each in (found, again):
+        each.study.may_shorten = True
+        each.time.rate = Rate(start=0.0, per_image=0.25, per_mac=0.0)  # 25 s a pass
+    assert found.time.affordable_paces("abcd")[0] < 1
+    found.store.write_fact("pace", "1.0")
+    assert found._stored_pace("abcd") is None
+    found.runner.end(Job("a", 0, 0, 2))
+    assert found._stored_pace("abcd") == 1.0
+    assert again.time.affordable_paces("abcd", 1.0)[0] == 1.0
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():
@@ -600,7 +647,7 @@ def delivered(found, monkeypatch, latencies, deliver=lambda *_: (Path("exported"
     """Returns what is delivered if the choice has these latencies when it is exported."""
     monkeypatch.setattr(search, "deliver", deliver)
     found.measures.known = lambda name: None
-    found.measures.exported = lambda path, name: {"latency": latencies[name]}
+    found.measures.exported = lambda path, name: {"latency": latencies[name.partition(",")[0]]}
     found.study.errors = {name: {} for name in latencies}
     return search._deliver(found, found.ranking(), Path("best"))
 
@@ -646,6 +693,54 @@ def test_a_choice_whose_training_diverges_gives_way_to_the_next_one(monkeypatch)
     assert (chosen.name, stages(found)) == ("next", {"best": "failed", "next": "chosen"})
     assert found.fates["best"].reason == "trained on all images: the loss is not finite"
     assert "BEST: the loss is not finite" in found.said
+
+
+def test_after_the_choice_the_next_cheapest_that_loses_less_than_the_margin_is_delivered(monkeypatch):
+    values = {"best": (0.91, 0.92, 0.9), "cheap": (0.9, 0.905, 0.895), "middle": (0.9, 0.905, 0.895)}
+    found = competition(values, margin=0.1)
+    found.study.costs |= {"cheap": {"macs": 500.0}, "middle": {"macs": 600.0}}
+    found.compete()
+
+    def deliver(study, name, *_):
+        if name == "cheap":
+            raise NotDeliveredError("the loss is not finite")
+        return Path("exported"), None
+
+    assert delivered(found, monkeypatch, dict.fromkeys(values, 0.001), deliver).name == "middle"
+
+
+def test_a_teacher_that_diverges_leaves_the_choice_without_one(monkeypatch):
+    found = competition({"a": (0.9, 0.9)})
+    found.study.settings = replace(found.study.settings, distill=True)
+    found.study.networks["large"] = SimpleNamespace(label="LARGE")
+    found.compete()
+    monkeypatch.setattr(found.time, "teacher", lambda name: "large")
+
+    def teach(*_):
+        raise DivergedError("the loss is not finite")
+
+    monkeypatch.setattr(search, "teach", teach)
+    taught = []
+    chosen = delivered(
+        found, monkeypatch, {"a": 0.001}, lambda *given: (taught.append(given[-1]), (Path("exported"), None))[1]
+    )
+    assert (chosen.teacher, taught) == (None, [None])
+    assert "no teacher: the loss is not finite" in found.said
+
+
+def test_the_costs_of_a_choice_are_those_of_its_own_training(monkeypatch):
+    """A detector that is trained longer, or by a teacher, suppresses other boxes."""
+    kept = {}
+    monkeypatch.setattr(search, "deliver", lambda *_: (Path("exported"), None))
+    for pace, latency in ((0.5, 0.001), (1.0, 0.002), (0.5, 0.001)):
+        found = competition({"a": (0.9, 0.9)})
+        found.compete()
+        found.measures.known = kept.get
+        found.measures.exported = lambda path, name: kept.setdefault(name, {"latency": 0.001 * (1 + len(kept))})
+        found.study.errors = {"a": {}}
+        monkeypatch.setattr(found.time, "pace_of_choice", lambda name, taught, pace=pace: pace)
+        assert search._deliver(found, found.ranking(), Path("best")).costs["latency"] == latency
+        assert found.measured["a"]["latency"] == latency
 
 
 def test_the_bars_of_the_final_training_are_on_the_console_of_the_search():

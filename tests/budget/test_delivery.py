@@ -159,6 +159,16 @@ def test_a_run_of_the_choice_resumes_with_other_values_that_change_no_result(tmp
     assert not best.is_dir()
 
 
+def test_a_run_of_the_choice_comes_back_in_place_of_one_that_was_killed_before_it_began(tmp_path):
+    best, settings = tmp_path / "best", config.Experiment()
+    best.mkdir()
+    (best / "config.json").write_text(config.to_json(settings))
+    make_way(best, config.flatten(config.override(settings, ["model.width_coefficient=2"])))
+    (best / "tensorboard").mkdir(parents=True)
+    make_way(best, config.flatten(settings))
+    assert [each.name for each in best.iterdir()] == ["config.json"]
+
+
 def test_what_cannot_be_met_is_refused_at_once(verbs, source, start, tmp_path):
     done = search(verbs, source, start, tmp_path / "search", "--config.budget.macs=0.01x")
     done.fails_with("none of 2 networks meets it; the closest")

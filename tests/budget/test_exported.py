@@ -1,5 +1,6 @@
 """Costs of networks of a budget search in the exported form."""
 
+import dataclasses
 import functools
 import itertools
 from pathlib import Path
@@ -148,6 +149,11 @@ def test_times_are_not_taken_again_if_the_search_has_little_time(tmp_path, monke
             Exports(DISTURBED, store, tmp_path / "log", said.append, clock).estimated(networks, 2)
     assert len(calls) == len(set(calls))
     assert sum("budget.minutes=10 leaves no time to time them again" in line for line in said) == 2
+    with TrialStore(tmp_path / "trials.sqlite", DISTURBED) as store:
+        longer = dataclasses.replace(DISTURBED, budget=dataclasses.replace(DISTURBED.budget, minutes=None))
+        exports = Exports(longer, store, tmp_path / "log", said.append, Stopwatch(100.0, lambda seconds: None))
+        exports.estimated(networks, 2)
+    assert any("timing them again" in line for line in said)
 
 
 def test_networks_that_were_timed_have_their_measured_costs(tmp_path, monkeypatch):

@@ -19,6 +19,15 @@ def ranked(means, costs, noise=0.001, folds=3, **keywords):
     return rank(table_of(values), {f"c{i:02}": float(cost) for i, cost in enumerate(costs)}, **keywords)
 
 
+def test_preferred_are_the_cheapest_within_the_margin_and_then_the_best():
+    folds = [(fold, 0) for fold in range(5)]
+    means = {"best": 0.9, "near": 0.898, "cheap": 0.895, "dear": 0.899, "poor": 0.6}
+    table = {name: {fold: mean + 0.001 * (fold[0] % 2) for fold in folds} for name, mean in means.items()}
+    costs = {"best": 5.0, "near": 3.0, "cheap": 2.0, "dear": 9.0, "poor": 1.0}
+    assert rank(table, costs, margin=0.01).preferred == ("cheap", "near", "best", "dear", "poor")
+    assert rank(table, costs).preferred == ("best", "dear", "near", "cheap", "poor")
+
+
 def test_candidates_that_are_not_separable_from_the_best_are_tied():
     ranking = ranked([0.70, 0.7002, 0.7001, 0.65, 0.60], [5, 9, 7, 1, 2], noise=0.002)
     assert {ranking.best, *ranking.tied} == {"c00", "c01", "c02"}

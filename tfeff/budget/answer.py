@@ -70,8 +70,10 @@ def _before(findings: Findings) -> str:
 
 
 def _failed(findings: Findings) -> str:
-    """Returns on how many folds the trainings of the choice failed; empty if none did."""
+    """Returns on how many folds the trainings of another choice than that of the ranking failed; empty if none did."""
     name = findings.delivered.name
+    if name == findings.ranking.chosen:
+        return ""  # its sentence says so
     trained = findings.candidates[name].name
     failed = len(
         {each["fold"] for each in findings.failed if each["candidate"] == trained}

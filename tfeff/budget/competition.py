@@ -17,7 +17,7 @@ from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
-from tfeff.budget.timekeeping import TOLERATED, Timekeeper
+from tfeff.budget.timekeeping import FEWEST_TRAININGS, TOLERATED, Timekeeper
 from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
@@ -34,6 +34,8 @@ from tfeff.trials.two_way import fit_two_way
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
+MEASURING_SHARE = 0.1
+"""Share of the time in which detectors are exported and timed before their short trainings."""
 BESIDE = 1.25
 """Trainings beside the first one, which is made in any case, may take this much longer."""
 SHORTENED = 10
@@ -91,13 +93,14 @@ class Competition:
     ) -> None:
         self.study, self.store, self.executor, self.runner = study, store, executor, runner
         self.measures, self.precision = measures, precision
-        self.time = Timekeeper(study, store, runner, executor.slots, watch)
+        self.time = Timekeeper(study, store, runner, executor.slots, executor.local_slots, watch)
         self.candidates = dict[str, Candidate]()
         self._set_pace(1.0)
         self.fates = dict(study.fates)
         self.screened = dict[str, float]()
         self.measured = dict[str, Costs]()
         self.alive = list(study.shortlist)
+        self._late = list[str]()  # those without any training, for lack of time
         self.blocks = study.settings.folds.blocks
         self.compared: Sequence[Block] = ()
         margin = study.settings.objective.margin
@@ -111,8 +114,7 @@ class Competition:
             final: share of the epochs of the final training for which time is kept; None: `pace`.
         """
         self.time.pace, self.time.final_pace = pace, pace if final is None else final
-        names = self.study.shortlist
-        self.candidates = {name: self.study.candidate(name, self.precision, pace) for name in names}
+        self.candidates = {name: self._at_pace(name, pace) for name in self.study.shortlist}
         self.time.candidates = self.candidates
 
     @property
@@ -123,29 +125,44 @@ class Competition:
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings; shortens trainings if time is short."""
         if self.study.detects:
-            self._measure()  # first, because even a short training takes longer
+            until = self.time.decide("until measured", lambda: self.time.deadline(MEASURING_SHARE, self.alive))
+
+            def in_time(name: str) -> bool:
+                return bool(self.time.decide(f"measure {name} at first", lambda: self.time.seconds < until))
+
+            self._measure(in_time)  # first, because even a short training takes longer
             self._train_shortly()
         else:
             self._probe()
             self._forecast()
         if self.study.may_shorten:
             out = self._without_time("if shortened", race.SHORT)
-            self._set_pace(*self.time.affordable_paces([name for name in self._order() if name not in out]))
+            names = [name for name in self._order() if name not in out]
+            self._set_pace(*self.time.affordable_paces(names, self._stored_pace(names)))
             self._say_reuse()
-            if self.pace == race.SHORT:
-                self._return_late()
+            # Trainings on the first fold turned out to be as short as the short ones.
+            self._return_late(lambda name: self._at_pace(name, race.SHORT).name == self.candidates[name].name)
         self._drop_those_without_time()
         self._say_duration()
 
-    def _return_late(self) -> None:
-        """Lets networks without a short training compete again.
+    def _at_pace(self, name: str, pace: float) -> Candidate:
+        return self.study.candidate(name, self.precision, pace)
 
-        There was no time for it in its stage, but trainings on the first fold turned out not to be longer.
-        """
-        late = [name for name in self.study.shortlist if self._stage_of(name) == "time"]
-        for name in late:
+    def _stored_pace(self, names: Sequence[str]) -> float | None:
+        """Returns the pace of the trainings that an earlier call stored; None if there are none of these candidates."""
+        stored = self.store.fact(PACE)
+        if stored is None:
+            return None
+        jobs = [_job(self._at_pace(name, float(stored)), self.blocks[0]) for name in names]
+        return float(stored) if self.runner.ended.intersection(jobs) else None
+
+    def _return_late(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
+        """Lets networks compete again for which there was no time on the first fold."""
+        back = [name for name in self._late if self._stage_of(name) == "time" and wanted(name)]
+        for name in back:
             del self.fates[name]
-        self.alive += late
+        self.alive += back
+        self._late = [name for name in self._late if name not in back]
 
     def _without_time(self, when: str, pace: float) -> list[str]:
         """Returns the candidates that cannot be trained in time at a pace, on one fold and then on all images.
@@ -179,9 +196,10 @@ class Competition:
             )
 
     def _say_reuse(self) -> None:
-        """Says that earlier trainings had another number of epochs, if they had."""
+        """Says that earlier trainings had another number of epochs, if none of them counts now."""
         before = self.store.fact(PACE)
-        if before is not None and before != str(self.pace) and self.runner.ended:
+        used = {each.name for each in self.candidates.values()} & {job.candidate for job in self.runner.ended}
+        if before is not None and before != str(self.pace) and self.runner.ended and not used:
             self.runner.progress.say(
                 f"trainings have {percent(self.pace)} of the epochs that suit the images; those of another "
                 f"budget.minutes had {percent(float(before))} and are not reused"
@@ -219,7 +237,11 @@ class Competition:
             self.runner.progress.say(f"timing some steps of {', '.join(each.label for each in timed)}")
             try:
                 found = measured_rate(
-                    timed, self.study.settings.folds, self.executor, lambda each: durations.passes(each, 1)
+                    timed,
+                    self.study.settings.folds,
+                    self.executor,
+                    lambda each: durations.passes(each, 1),
+                    self.runner.check,
                 )
                 return dataclasses.asdict(found)
             except UserError:  # the training of such a network will fail, too, and say why
@@ -308,28 +330,50 @@ class Competition:
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
-            share = race.SHARES[min(number, len(race.SHARES) - 1)]
-            if number == 1 and not self.study.detects:
-                self._measure(functools.partial(self._trainable, str(number), blocks, share))
-            if not self._stage(str(number), self._order(), blocks, share):
+            stage, share = str(number), race.SHARES[min(number, len(race.SHARES) - 1)]
+            if number and not self._decides(stage, blocks, share):
+                self._train_late(stage, share)
+            if number == 1:
+                self._measure(functools.partial(self._trainable, stage, blocks, share))
+            if not self._stage(stage, self._order(), blocks, share, least=0 if number else FEWEST_TRAININGS):
                 break
             self.compared = blocks
-            for name, reason in self._hopeless(self.slack, self.alive, fold_count(blocks)).items():
-                self.drop(name, "race", reason)
+            self._drop_hopeless(blocks)
         self._drop_late([name for name, row in self.table(self.alive, self.compared).items() if not row])
 
-    def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float) -> bool:
+    def _decides(self, stage: str, blocks: Sequence[Block], share: float) -> bool:
+        """Returns whether there is time to train two candidates on these folds: those of one decide nothing."""
+        names = self._order()[:2]
+
+        def affordable() -> bool:
+            return self._affordable(names, blocks, self.time.deadline(share, self.alive), first=False)
+
+        return len(names) > 1 and bool(self.time.decide(f"two in stage {stage}", affordable))
+
+    def _train_late(self, stage: str, share: float) -> None:
+        """Trains networks on the first fold that had to wait, before others are trained on more."""
+        self._return_late()
+        block = self.blocks[:1]
+        waiting = [name for name in self._order() if not self.table([name], block)[name]]
+        if waiting:
+            self._stage(f"{stage}, first fold", waiting, block, share)
+            self._drop_late([name for name in self.alive if not self.table([name], block)[name]])
+            self._drop_hopeless(block)
+
+    def _stage(self, stage: str, order: Sequence[str], blocks: Sequence[Block], share: float, least: int = 0) -> bool:
         """Trains as many candidates as a share of the time left allows.
 
         Args:
             stage: its name.
             order: candidates, the most promising ones first.
+            least: until so many are trained, all of the time left may be used.
 
         Returns:
             Whether there was time for any. If not, stored trainings of an earlier search do not count, either: those
             that have them are not better for that.
         """
         until = self._until(stage, share)
+        end = self._until(f"{stage} at the latest", 1.0) if least else until
 
         def untrained() -> list[str]:
             return [name for name in order if self.open(self.candidates[name], blocks)]
@@ -337,11 +381,13 @@ class Competition:
         new = self.time.decide(f"new in stage {stage}", untrained)
         waiting = sorted(order, key=lambda name: name in new)  # the others need no time
         while waiting:
-            chunk, first = list[str](), not any(self.table(self.alive, blocks).values())
+            trained = sum(bool(row) for row in self.table(self.alive, blocks).values())
+            chunk, first = list[str](), not trained
             if first:  # one is trained in any case; as the second one, it may have been refused
                 chunk.append(waiting.pop(0))
             while waiting and len(chunk) < self.executor.slots:
-                decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, until, first=first)
+                limit = end if trained + len(chunk) < least else until
+                decision = functools.partial(self._affordable, [*chunk, waiting[0]], blocks, limit, first=first)
                 if not self.time.decide(f"stage {stage} {waiting[0]}", decision):
                     break
                 chunk.append(waiting.pop(0))
@@ -356,8 +402,15 @@ class Competition:
     def _drop_late(self, names: Sequence[str]) -> None:
         """Drops candidates for which there is no time."""
         for name in names:
-            folds = counted(len(self.table([name], self.compared)[name]), "folds")
-            self.drop(name, "time", f"the time was over after {folds}; raise budget.minutes to train it")
+            folds = len(self.table([name], self.compared)[name])
+            self.drop(name, "time", f"no time after {counted(folds, 'folds')}; raise budget.minutes to train it")
+            if not folds:
+                self._late.append(name)
+
+    def _drop_hopeless(self, blocks: Sequence[Block]) -> None:
+        """Drops candidates that are hardly among the best."""
+        for name, reason in self._hopeless(self.slack, self.alive, fold_count(blocks)).items():
+            self.drop(name, "race", reason)
 
     def _until(self, stage: str, share: float) -> float:
         """Returns the second of the search until which the trainings of a stage should end."""

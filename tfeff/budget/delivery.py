@@ -1,5 +1,6 @@
 """Training of the choice on all training images, evaluation and export."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,9 @@ def make_way(directory: Path, settings: Settings) -> str | None:
                 f"the choice was trained with other values of {', '.join(different)}; it is trained again, and the "
                 f"earlier run is now {others / _key(before)}"
             )
-    if not directory.is_dir() and (others / key).is_dir():
+    if not (directory / config.RUN_FILE).is_file() and (others / key).is_dir():
+        if directory.is_dir():
+            shutil.rmtree(directory)  # of a run that was killed before its config was written
         (others / key).rename(directory)
     return words
 

@@ -150,7 +150,7 @@ class Exports:
         if DOUBTFUL < fit.relative_error < math.inf:
             poor = f"a fit to these times would be wrong by up to {percent(fit.relative_error)}"
             # Stored, so that a resumed search has the same candidates.
-            if self._store.cached(f"times {family} again {self._words}", self._has_time):
+            if self._store.cached(f"times {family} again within {budget.minutes} {self._words}", self._has_time):
                 self._say(f"{poor}: timing them again")
                 fit = self._fitted(some, num_classes, again=True)
             else:
@@ -267,6 +267,7 @@ class Exports:
                 return _costs(process, call, label)
 
             for network in networks:
+                self._watch.tick()
                 call = functools.partial(
                     timing.export_and_time,
                     network.described,

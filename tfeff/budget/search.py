@@ -16,7 +16,7 @@ from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
-from tfeff.errors import UserError
+from tfeff.errors import DivergedError, UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
 from tfeff.trials.ranking import Ranking
@@ -27,7 +27,7 @@ from tfeff.trials.trial import Candidate, Trial
 
 STORE, BEST, ELAPSED, IMAGE_SIZE = config.SEARCH_FILE, "best", "elapsed seconds", "image size"
 FREE = (
-    *("budget.", "objective.", "forecast", "trials.attempts", "folds.seeds"),
+    *("budget.", "objective.", "forecast", "distill", "trials.attempts", "folds.seeds"),
     *("experiment.data.test_split", "experiment.data.unlabeled", "experiment.training.strategy"),
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
@@ -197,29 +197,30 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
         UserError: none meets it.
     """
     study, misses = competition.study, list[str]()
-    order = dict.fromkeys((ranking.chosen, *ranking.order, *competition.reserves()))
-    for name in order:
-        label, trained = competition.candidates[name].label, competition.candidates[name].name
-        measured = competition.measures.known(trained)
+    for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
+        label, teacher = competition.candidates[name].label, _teacher(competition, name)
+        pace = competition.time.stored_pace_of_choice(name, taught=teacher is not None)
+        measured = None if pace is None else competition.measures.known(_trained(competition, name, pace, teacher))
         if measured is None and not competition.fits(name):
             misses.append(f"{label}: {competition.fates[name].reason}")
             continue
         excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            taught = _teacher(competition, name, workdir.parent / TEACHERS) if study.settings.distill else None
-            teacher, label_of_teacher = taught or (None, None)
+            run = None if teacher is None else _taught_by(competition, teacher, workdir.parent / TEACHERS)
+            if run is None:
+                teacher = None
             competition.runner.progress.say(f"training the choice, {label}")
-            pace = competition.time.pace_of_choice(name, taught=teacher is not None)
+            pace = competition.time.pace_of_choice(name, taught=run is not None)
             reporter = _reporter(competition)
             try:
-                exported, evaluation = deliver(study, name, competition.precision, pace, workdir, reporter, teacher)
+                exported, evaluation = deliver(study, name, competition.precision, pace, workdir, reporter, run)
             except NotDeliveredError as error:
                 competition.drop(name, "failed", f"trained on all images: {error}")
                 competition.runner.progress.say(f"{label}: {error}")
                 misses.append(f"{label}: {error}")
                 continue
-            found = competition.measures.exported(exported, trained)
-            costs = {**study.costs[name], **found}
+            found = competition.measures.exported(exported, _trained(competition, name, pace, teacher))
+            costs = competition.measured[name] = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
                 dropped = competition.fates.get(name)
@@ -231,7 +232,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                     competition.fates.setdefault(other, Fate("beaten", reason))
                 errors = remaining(study.errors[name], found)
                 before = None if dropped is None else dropped.reason
-                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, label_of_teacher, before)
+                by = None if teacher is None else study.networks[teacher].label
+                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, by, before)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")
@@ -243,12 +245,28 @@ def _reporter(competition: Competition) -> "_Reporter":
     return _Reporter(competition.runner.on_check, competition.runner.progress.console)
 
 
-def _teacher(competition: Competition, name: str, directory: Path) -> tuple[Path, str] | None:
-    """Trains the teacher of a choice: its workdir and its label; None if there is no time for one."""
-    chosen = competition.time.decide(f"teacher {name}", lambda: competition.time.teacher(name))
-    if chosen is None:
-        competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
+def _trained(competition: Competition, name: str, pace: float, teacher: str | None) -> str:
+    """Returns the name under which the costs of a choice are kept; those of a detector depend on its weights."""
+    by = "" if teacher is None else f", taught by {teacher}"
+    return f"{competition.candidates[name].name}, pace {pace:g}{by}"
+
+
+def _teacher(competition: Competition, name: str) -> str | None:
+    """Returns the network that should teach a choice; None if there is none or no time for one."""
+    if not competition.study.settings.distill:
         return None
-    label = competition.study.networks[chosen].label
+    teacher = competition.time.teacher(name)
+    if teacher is None:
+        competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
+    return teacher
+
+
+def _taught_by(competition: Competition, teacher: str, directory: Path) -> Path | None:
+    """Trains a teacher, and returns its workdir; None if its training diverges."""
+    label = competition.study.networks[teacher].label
     competition.runner.progress.say(f"training the teacher, {label}")
-    return teach(competition.study, chosen, competition.precision, directory, _reporter(competition)), label
+    try:
+        return teach(competition.study, teacher, competition.precision, directory, _reporter(competition))
+    except DivergedError as error:
+        competition.runner.progress.say(f"no teacher: {error}")
+        return None

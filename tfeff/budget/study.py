@@ -421,7 +421,7 @@ def _shortlist(
         certain = [each for each in allowed if bounds.exceeded(shifted(costs[each.id], errors[each.id], 1)) is None]
         kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))
         fates |= {
-            each.id: Fate("larger", f"{candidates.container(each, kept).label} also meets the budget")
+            each.id: Fate("larger", f"{candidates.container(each, kept).label} is also expected to meet the budget")
             for each in allowed
             if each not in kept
         }

@@ -46,7 +46,8 @@ class Timekeeper:
 
     Args:
         runner: has the finished trainings.
-        slots: trainings at once.
+        slots: trainings at once, on all machines.
+        local_slots: trainings at once on this machine, where that on all images is made.
         watch: time of the search.
 
     Attributes:
@@ -58,8 +59,11 @@ class Timekeeper:
         probes: probes of some candidates, by id.
     """
 
-    def __init__(self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, watch: Stopwatch) -> None:
-        self._study, self._store, self._runner, self._slots, self._watch = study, store, runner, slots, watch
+    def __init__(
+        self, study: Study, store: TrialStore, runner: TrialRunner, slots: int, local_slots: int, watch: Stopwatch
+    ) -> None:
+        self._study, self._store, self._runner, self._watch = study, store, runner, watch
+        self._slots, self._speedup = slots, local_slots**ALONE
         self._candidates: Mapping[str, Candidate] = {}
         self.ids = dict[str, str]()
         self.pace = self.final_pace = 1.0
@@ -152,7 +156,7 @@ class Timekeeper:
         Args:
             pace: see the class.
         """
-        return max((self._final_of(name, timing, pace) for name in names), default=0.0) / self._slots**ALONE
+        return max((self._final_of(name, timing, pace) for name in names), default=0.0) / self._speedup
 
     def _final_of(self, name: str, timing: durations.Timing, pace: float) -> float:
         plain = timing.seconds(name, self._study.final_passes(name, pace))
@@ -220,8 +224,14 @@ class Timekeeper:
         """Returns the network that teaches the choice; None if none is suitable.
 
         It is the largest network that starts from its own trained weights and whose training fits into half of the time
-        that is left. It must be larger than the choice.
+        that is left. It must be larger than the choice. Unless `budget.minutes` changes, it stays the same.
         """
+        minutes = self._study.settings.budget.minutes
+        self._watch.save()
+        found = self._store.cached(f"teacher of {chosen} within {minutes} minutes", lambda: self._teacher(chosen))
+        return None if found is None else str(found)
+
+    def _teacher(self, chosen: str) -> str | None:
         left, timing = self._left(), self.timing()
         macs = self._study.networks[chosen].cost.macs
         larger = [
@@ -231,11 +241,11 @@ class Timekeeper:
         ]
         for cost, name in sorted(larger, reverse=True):
             known = dataclasses.replace(timing, macs={**timing.macs, name: cost})
-            if known.seconds(name, self._study.final_passes(name)) <= left / 2:
+            if known.seconds(name, self._study.final_passes(name)) / self._speedup <= left / 2:
                 return name
         return None
 
-    def affordable_paces(self, names: Sequence[str]) -> tuple[float, float]:
+    def affordable_paces(self, names: Sequence[str], stored: float | None = None) -> tuple[float, float]:
         """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.
 
         Both are at least that of a short training. The final one is shortened only if short trainings before it leave
@@ -245,6 +255,7 @@ class Timekeeper:
         Args:
             names: candidates that may be trained, the most promising ones first; there is time for the first
                 `FEWEST_TRAININGS`, which become `promising`.
+            stored: pace of the trainings on folds that an earlier call stored; they are not shortened further.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
         self.promising = names
@@ -264,6 +275,8 @@ class Timekeeper:
             if whole - short < WORTHWHILE * whole:
                 return 1.0, 1.0
             pace = durations.pace(left - final(1.0), trials(race.SHORT), trials(1.0))
+            if stored is not None and stored > pace:
+                return stored, durations.pace(left, final(race.SHORT), final(1.0))
             return pace, durations.pace(left - trials(pace), final(race.SHORT), final(1.0))
 
         self._watch.save()
@@ -278,19 +291,30 @@ class Timekeeper:
         Args:
             taught: whether it has a teacher, which is already trained.
         """
-        minutes = self._study.settings.budget.minutes
-        if minutes is None or self._least == 1.0:
+        if self._never_shortened:
             return 1.0
 
         def affordable() -> float:
             timing = self.timing()
 
             def needed(pace: float) -> float:
-                alone = timing.seconds(name, self._study.final_passes(name, pace, taught=taught)) / self._slots**ALONE
-                return (FINAL_SHARE if taught else CHOICE_SHARE) * alone
+                seconds = timing.seconds(name, self._study.final_passes(name, pace, taught=taught)) / self._speedup
+                return (FINAL_SHARE if taught else CHOICE_SHARE) * seconds
 
             return max(self._least, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
 
         self._watch.save()
-        what = f"pace of {name}{' with a teacher' if taught else ''}"
-        return float(self._store.cached(f"{what} within {minutes} minutes", affordable))
+        return float(self._store.cached(self._fact_of_pace(name, taught=taught), affordable))
+
+    def stored_pace_of_choice(self, name: str, *, taught: bool) -> float | None:
+        """Returns what `pace_of_choice` returned earlier for these minutes, or would return at any time; else None."""
+        stored = "1.0" if self._never_shortened else self._store.fact(self._fact_of_pace(name, taught=taught))
+        return None if stored is None else float(stored)
+
+    @property
+    def _never_shortened(self) -> bool:
+        return self._study.settings.budget.minutes is None or self._least == 1.0
+
+    def _fact_of_pace(self, name: str, *, taught: bool) -> str:
+        minutes = self._study.settings.budget.minutes
+        return f"pace of {name}{' with a teacher' if taught else ''} within {minutes} minutes"

@@ -56,6 +56,9 @@ class RayCluster:
         resources = ray.cluster_resources()
         gpus = int(resources.get("GPU", 0))
         self.slots = max(1, gpus or int(resources.get("CPU", 1)))
+        here = ray.get_runtime_context().get_node_id()
+        (this,) = [node["Resources"] for node in ray.nodes() if node["NodeID"] == here]
+        self.local_slots = max(1, int(this.get("GPU" if gpus else "CPU", 1)))
         # No retries by Ray: the caller counts attempts.
         options = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": 1}
         self._call = ray.remote(max_retries=0, **options)(local.run)

@@ -54,6 +54,8 @@ class Executor(Protocol):
 
     slots: int
     """Number of calls that run concurrently."""
+    local_slots: int
+    """Number of them that run on this machine."""
 
     def submit(self, key: Hashable, function: Function, *arguments: Any) -> None:
         """Starts a call, or queues it if all slots are busy."""
@@ -111,7 +113,7 @@ class Threads:
     """A pool of threads that lives as long as its context; without a count, one per core."""
 
     def __init__(self, count: int | None = None) -> None:
-        self.slots = resources.cores() if count is None else count
+        self.slots = self.local_slots = resources.cores() if count is None else count
         self._pool = ThreadPoolExecutor(self.slots)
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
 

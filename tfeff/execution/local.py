@@ -47,7 +47,7 @@ class LocalProcesses:
         count, gpus = resources.cores(), resources.gpus()
         if processes is None:
             processes = len(gpus) or max(1, min(count, resources.free_memory() // PROCESS_BYTES))
-        self.slots = processes
+        self.slots = self.local_slots = processes
         log.parent.mkdir(parents=True, exist_ok=True)
         self._log = log
         self._shared = log.with_name(f"{log.name}.shared") if processes > 1 else None

@@ -96,6 +96,7 @@ def measured_rate(
     folds: config.Folds,
     executor: Executor,
     divisor: Callable[[Candidate], float] = lambda candidate: 1.0,
+    check: Callable[[], None] = lambda: None,
 ) -> Rate:
     """Times some training steps of some candidates.
 
@@ -103,6 +104,7 @@ def measured_rate(
 
     Args:
         divisor: what the seconds per image of a candidate are divided by.
+        check: called now and then; may raise.
     """
     count = max(len(candidates), executor.slots)
     timed = [candidates[index % len(candidates)] for index in range(count)]
@@ -113,7 +115,7 @@ def measured_rate(
         )
         for number, each in enumerate(timed, 1)
     }
-    values = collect(executor, calls)
+    values = collect(executor, calls, check)
     return Rate.fit(
         [
             (each.macs, values[name]["start"], values[name]["image"] / divisor(each))

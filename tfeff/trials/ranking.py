@@ -25,6 +25,8 @@ class Ranking:
             `TwoWay.ranking`.
         tied: the candidates not separable from the best, by descending mean; all others if there are no intervals.
         chosen: the best or, with a margin, the cheapest candidate whose loss is below it.
+        preferred: all candidates, the chosen one first, then those that are chosen if it is not possible: with a margin
+            those whose loss is below it, by cost; then the others by descending mean.
         order: all candidates with a value, by descending mean; those that cannot be compared with the best come last.
         differences: other candidate -> the best minus it, with intervals that hold at once
             (`TwoWay.differences_from`).
@@ -35,6 +37,7 @@ class Ranking:
     best: str
     tied: tuple[str, ...]
     chosen: str
+    preferred: tuple[str, ...]
     order: tuple[str, ...]
     summaries: Mapping[str, Summary]
     differences: Mapping[str, Difference]
@@ -110,8 +113,10 @@ def rank(
     within = []
     if margin is not None and _folds(layout.blocks) >= FEWEST_FOLDS:
         within = [name for name in order if (loss := losses[name]) is not None and float(_printed(loss)) < margin]
-    # `min` returns the first minimum: among equally cheap candidates the one with the higher mean.
-    chosen = min((best, *within), key=lambda name: costs[name])
+    # Among equally cheap candidates, the one with the higher mean comes first.
+    acceptable = sorted(dict.fromkeys((best, *within)), key=lambda name: costs[name])
+    preferred = tuple(dict.fromkeys((*acceptable, *order)))
+    chosen = preferred[0]
     tied = tuple(name for name in order[1:] if not differences[name].separable)
     found = summaries(values, bounded=bounded)
     shown = {name: (labels or {}).get(name, name) for name in order}
@@ -124,7 +129,7 @@ def rank(
     for count, what in ((eliminated, "eliminated earlier"), (failed, "left out: every trial failed")):
         if count:
             sentence += f" {count} candidate{' was' if count == 1 else 's were'} {what}."
-    return Ranking(best, tied, chosen, order, found, differences, losses, sentence)
+    return Ranking(best, tied, chosen, preferred, order, found, differences, losses, sentence)
 
 
 def fold_count(blocks: Iterable[Block]) -> str:
