@@ -515,20 +515,30 @@ def test_trainings_are_as_short_if_they_have_the_same_number_of_epochs(monkeypat
     assert (found.candidates["a"].experiment.training.epochs, found.alive) == (3, list("abcde"))
 
 
-def test_some_networks_are_trained_before_the_share_of_the_first_stage_counts():
+@pytest.mark.parametrize(("detects", "chosen"), [(True, "d"), (False, "a")])
+def test_some_detectors_are_trained_before_the_share_of_the_first_stage_counts(detects, chosen):
     """Of a minute, 40 % are two trainings."""
-    found = competition({"a": (0.9, 0.9), "b": (0.9, 0.9), "c": (0.9, 0.9), "d": (0.95, 0.95), "e": (1.0, 1.0)}, 1.5)
+    found = competition({"a": (0.9, 0.9), "b": (0.8, 0.8), "c": (0.8, 0.8), "d": (0.95, 0.95), "e": (1.0, 1.0)}, 1.5)
+    found.study.detects = detects
     found.compete()
-    assert (found.ranking().chosen, stages(found)["e"]) == ("d", "time")
+    assert (found.ranking().chosen, stages(found)["e"]) == (chosen, "time")
 
 
-def test_others_are_trained_on_the_first_fold_before_more_folds_of_a_single_network():
+def test_others_are_trained_on_the_first_fold_before_more_folds_of_a_single_detector():
     """Of the first four, "d" is far better than the others, and "f" than it; there is time for six trainings."""
     values = {"a": 0.8, "b": 0.8, "c": 0.8, "d": 0.95, "e": 0.8, "f": 0.99}
     found = competition({name: 5 * (value,) for name, value in values.items()}, minutes=2.1)
+    found.study.detects = True
     found.compete()
     assert found.ranking().chosen == "f"
     assert {job.candidate for job in found.runner.ended if job.fold == 0} == set("abcdef")
+
+
+def test_the_largest_of_classifiers_that_were_not_probed_comes_first():
+    found = competition(dict.fromkeys("abc", (0.9, 0.9)), minutes=1, seconds=1000.0)
+    found.candidates["b"] = replace(found.candidates["b"], macs=2000)
+    found.compete()
+    assert found.ranking().order == ("b",)
 
 
 def test_finished_trainings_count_although_there_is_no_time_for_more_of_them():

@@ -331,11 +331,13 @@ class Competition:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         for number, blocks in enumerate(race.stages(self.blocks)):
             stage, share = str(number), race.SHARES[min(number, len(race.SHARES) - 1)]
-            if number and not self._decides(stage, blocks, share):
+            # Probes say which classifiers are promising; a single fold would say less about the others.
+            if number and self.study.detects and not self._decides(stage, blocks, share):
                 self._train_late(stage, share)
             if number == 1:
                 self._measure(functools.partial(self._trainable, stage, blocks, share))
-            if not self._stage(stage, self._order(), blocks, share, least=0 if number else FEWEST_TRAININGS):
+            least = FEWEST_TRAININGS if self.study.detects and not number else 0
+            if not self._stage(stage, self._order(), blocks, share, least):
                 break
             self.compared = blocks
             self._drop_hopeless(blocks)
@@ -526,11 +528,18 @@ class Competition:
         return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
 
     def _order(self) -> list[str]:
-        """Returns the candidates that are left, the most promising ones first; of equal ones, those soonest trained."""
+        """Returns the candidates that are left, the most promising ones first."""
         chances = self._chances(self.slack, self.alive) if self.compared else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
-        return sorted(self._by_effort(), key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle)))
+        # Of classifiers about which nothing is known, the largest ones come first.
+        equal = (
+            self._by_effort() if self.study.detects else sorted(self.alive, key=lambda name: (-self._macs(name), name))
+        )
+        return sorted(equal, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle)))
+
+    def _macs(self, name: str) -> int:
+        return self.candidates[name].macs
 
     def _chances(self, slack: float, names: Sequence[str]) -> dict[str, float]:
         """Returns the chance of each of some candidates, if it was trained, to be within the slack of the best one."""
