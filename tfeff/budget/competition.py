@@ -532,14 +532,11 @@ class Competition:
         chances = self._chances(self.slack, self.alive) if self.compared else {}
         accuracy = {name: self.screened[name] for name in self.alive if name in self.screened}
         middle = float(np.median(list(accuracy.values()))) if accuracy else 0.0
-        # Of classifiers about which nothing is known, the largest ones come first.
-        equal = (
-            self._by_effort() if self.study.detects else sorted(self.alive, key=lambda name: (-self._macs(name), name))
-        )
+        if self.study.detects:
+            equal = self._by_effort()
+        else:  # of those about which nothing is known, the largest ones first
+            equal = sorted(self.alive, key=lambda name: (-self.candidates[name].macs, name))
         return sorted(equal, key=lambda name: (-chances.get(name, 0.0), -accuracy.get(name, middle)))
-
-    def _macs(self, name: str) -> int:
-        return self.candidates[name].macs
 
     def _chances(self, slack: float, names: Sequence[str]) -> dict[str, float]:
         """Returns the chance of each of some candidates, if it was trained, to be within the slack of the best one."""
