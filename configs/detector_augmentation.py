@@ -5,7 +5,8 @@ Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           python tools/compare_variants.py --config=detector_augmentation --workdir=runs/raccoon_augmentation \\
               --seeds=5 --out=runs/raccoon_augmentation 'data.source=voc:folds/{seed}'
-Variants  folds of BCCD, which have more objects: task.max_objects=40 task.network.aspect=1.3333
+Variants  folds of BCCD, whose photographs have a common aspect ratio and more objects: task.max_objects=40
+          task.network.aspect=1.3333 model.resolution=384
 Result    not run yet
 """
 

@@ -1,5 +1,6 @@
 """Steps at several resolutions."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.serving.random_detectors import detector
-from tfeff import config, models, training
+from tests.serving.random_detectors import BACKBONE, NETWORK, detector
+from tfeff import config, models, tasks, training
 from tfeff.data.images import resizing
 from tfeff.errors import UserError
 from tfeff.tasks import ClassificationTask
@@ -125,6 +126,24 @@ def test_a_detector_is_trained_on_the_boxes_of_the_drawn_size() -> None:
     np.testing.assert_allclose(sums, [float(expected[name]) for name in task.names], rtol=1e-3)
 
 
+def yolo(resolution: int, aspect: float) -> models.Network:
+    task, backbone = config.YoloSettings(), dataclasses.replace(BACKBONE, resolution=resolution)
+    described = dataclasses.replace(task.network, **{**NETWORK, "aspect": aspect}, backbone=backbone)
+    return tasks.create(task).network(described, num_classes=3, channels=3)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "aspect", "advice"), [(320, 4 / 3, (256, 384)), (40, 1.0, (32, 64)), (160, 16 / 9, ())]
+)
+def test_a_resolution_that_fits_is_suggested(resolution: int, aspect: float, advice: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="both sides of the input must be multiples of 32, ") as found:
+        Resolutions(yolo(resolution, aspect), (0.75, 1.0), 0)
+    words = " or ".join(map(str, advice)) or "160 or 192, and task.network.aspect to 1"
+    assert str(found.value).endswith(f"; set model.resolution to {words}")
+    for each in advice:
+        Resolutions(yolo(each, aspect), (1.0, 2.0), 0)
+
+
 SETTINGS = config.Experiment(
     model=config.architecture("resnet", width=2, stage_blocks=(1, 1), resolution=16),
     data=config.Data(source="embedded:digits", channels=1, train_examples=96),
@@ -146,7 +165,7 @@ def test_a_run(tmp_path: Path) -> None:
         ({"training.feature_variants": 2, "optimizer.frozen": "stem*"}, "and training.feature_variants exclude"),
         (
             {"task.name": "yolo", "model.resolution": 40, "data.source": "embedded:placed_digits:40"},
-            r"sides must be multiples of \d+, .*; set model.resolution to \d+ or \d+",
+            r"sides of the input must be multiples of \d+, .*; set model.resolution to \d+ or \d+",
         ),
         ({"training.resolution_factors": (0.3, 1.0)}, "with 0.3, images have 5x5 pixels; give a higher factor"),
         (

@@ -323,8 +323,8 @@ class Training(Section):
     resolution_factors: tuple[float, ...] = ()
     """Train each step at one of these multiples of `model.resolution`, which is drawn, such as 0.75,1,1.25: images of
     `model.resolution` are resized, with their boxes (Redmon and Farhadi, arXiv:1612.08242, section 2). Sides of
-    detectors are rounded to multiples of their coarsest stride, of which `model.resolution` must be one, too.
-    Validation, evaluation and export keep `model.resolution`. (): train at that one."""
+    detectors are rounded to multiples of their coarsest stride; both sides of the input at `model.resolution` must be
+    such multiples, too. Validation, evaluation and export keep `model.resolution`. (): train at that one."""
     feature_variants: Positive[int] | None = None
     """Compute the features of the frozen part of the network once, for this many augmented variants of each image, and
     train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first

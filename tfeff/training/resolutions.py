@@ -1,5 +1,6 @@
 """Training at several resolutions: each step is made at one of them, which is drawn (`training.resolution_factors`)."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -37,10 +38,9 @@ class Resolutions:
         self.seed = seed
         multiple = models.size_multiple(network)
         if any(side % multiple for side in network.size) and any(factor != 1 for factor in factors):
-            below = max(multiple, network.resolution // multiple * multiple)
             raise UserError(
-                f"sides must be multiples of {multiple}, the coarsest stride of {network.name}; set model.resolution "
-                f"to {below} or {below + multiple}, and task.network.aspect to 1"
+                f"both sides of the input must be multiples of {multiple}, the coarsest stride of {network.name}, not "
+                f"{_text(network.size)}; set {_advice(network, multiple)}"
             )
         sizes = [_size(network, factor, multiple) for factor in factors]
         for factor, size in zip(factors, sizes, strict=True):
@@ -80,6 +80,24 @@ class Resolutions:
             image = resizing.resize(batch["image"], size)
         scale = tf.constant([new / side for new, side in zip(size, old, strict=True)] * 2, tf.float32)
         return {**batch, "image": image, **{name: batch[name] * scale for name in _BOXES if name in batch}}
+
+
+def _advice(network: models.Network, multiple: int) -> str:
+    """Returns the nearest resolutions at which all sides of a detector's input are multiples, with its aspect ratio.
+
+    If there are none up to twice its own, the input must be a square.
+    """
+    detector, own = network.description, network.resolution
+    sizes = {
+        side: dataclasses.replace(detector, backbone=dataclasses.replace(detector.backbone, resolution=side)).size
+        for side in range(multiple, 2 * own + 1, multiple)
+    }
+    fitting = [side for side, size in sizes.items() if not any(each % multiple for each in size)]
+    nearest = [*[side for side in fitting if side < own][-1:], *[side for side in fitting if side > own][:1]]
+    if nearest:
+        return f"model.resolution to {' or '.join(map(str, nearest))}"
+    below = max(multiple, own // multiple * multiple)
+    return f"model.resolution to {below} or {below + multiple}, and task.network.aspect to 1"
 
 
 def _size(network: models.Network, factor: float, multiple: int) -> tuple[int, int]:
