@@ -26,7 +26,7 @@ def study_of(*overrides: str) -> Study:
     """Returns a study of the networks of a budget search whose config has these values."""
     settings = config.override(own.budget("folder:x").base, ["distill=true", *overrides])
     networks = {each.id: each for each in listed(starts=[dataclasses.replace(LITE0, task=settings.experiment.task)])}
-    counted = LabeledImages(count=200, class_counts=(100, 100), side=256)
+    counted = LabeledImages(200, (100, 100), side=256, elongation=1.0, size=None, loaded=200)
     return Study(
         settings=settings,
         objective=TrialObjective("validation_accuracy"),
@@ -136,8 +136,9 @@ def test_patience_is_shorter_in_shorter_trainings():
 
 
 def test_trainings_on_parts_that_differ_in_their_schedule_have_different_names():
-    counted = LabeledImages(count=2000, class_counts=(1000, 1000), side=256)
-    found = dataclasses.replace(study_of(), counted=counted)
+    found = study_of()
+    counted = dataclasses.replace(found.counted, count=2000, class_counts=(1000, 1000))
+    found = dataclasses.replace(found, counted=counted)
     name = found.shortlist[0]
     parts = [found.on_part(name, 0.05, "float32", pace) for pace in (1.0, 0.9)]
     epochs = {each.experiment.training.epochs for each in parts}

@@ -19,6 +19,7 @@ def test_counts_and_sides_of_a_folder(image_folder):
     root = image_folder(COUNTS, size=(12, 16))
     images = labeled_images(config.Data(source=f"folder:{root}", validation_fraction=0.0))
     assert (images.count, images.class_counts, images.side, images.imbalance) == (50, (40, 10), 12, 4.0)
+    assert images.elongation == pytest.approx(16 / 12)
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,7 @@ def test_only_images_that_are_trained_on_count(image_folder, changes):
     data = dataclasses.replace(config.Data(source=f"folder:{image_folder(COUNTS)}"), **changes)
     settings = config.Experiment(data=data)
     source = catalog.open_labels(data.source)
+    assert labeled_images(data).loaded == 50 + 6 * (data.validation_split is not None)
     fold = selection.fold(
         selection.request(settings), source.load("train"), validates=data.validation_split is not None
     )
@@ -52,7 +54,9 @@ def test_images_are_held_out_of_a_split_that_contains_those_to_validate_on(datas
     settings = config.Experiment(task=config.YoloSettings(), data=data)
     source = selection.open_source(selection.request(settings))
     fold = selection.fold(selection.request(settings), source.load("trainval"), validates=False)
-    assert annotated_images(data).count == len(fold.train) == 248
+    images = annotated_images(data)
+    assert images.count == len(fold.train) == 248
+    assert (images.loaded, images.longest, images.size) == (292, 640, (480, 640))
     assert has_trainval(data)
 
 
@@ -64,7 +68,9 @@ def test_nothing_is_held_out_if_the_source_has_a_split_for_validation(image_fold
     source = selection.open_source(wanted)
     validates = selection.assign(wanted, source).validation is not None
     fold = selection.fold(wanted, source.load("train"), validates=validates)
-    assert labeled_images(data).count == (50 if fold is None else len(fold.train)) == count
+    images = labeled_images(data)
+    assert images.count == (50 if fold is None else len(fold.train)) == count
+    assert images.loaded == (53 if validates else 50)
 
 
 def test_photographs_are_drawn_with_all_their_crops(tmp_path):
@@ -131,6 +137,7 @@ def test_images_with_objects(tmp_path):
         sum(number in objects.labels for objects in source.objects) for number in range(source.num_classes)
     )
     assert (images.side, images.aspects) == (64, (1.0, 1.0, 1.0))
+    assert (images.longest, images.size, images.loaded) == (64, (64, 64), 14)
 
 
 def test_sizes_of_objects_are_relative_to_the_longer_side(tmp_path):
@@ -146,18 +153,18 @@ def test_sizes_of_objects_are_relative_to_the_longer_side(tmp_path):
 
 
 def test_the_variance_of_a_mean_over_classes_follows_the_images_that_show_them():
-    images = AnnotatedImages(100, 3.0, 0.1, (100, 50, 0), 5, 64, (1.0, 1.0, 1.0))
+    images = AnnotatedImages(100, 3.0, 0.1, (100, 50, 0), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100)
     assert images.trials(20) == pytest.approx(2**2 / (1 / 20 + 1 / 10))
     assert images.part(50).class_images == (50, 25, 0)
     assert images.part(1).class_images == (1, 1, 0)
     assert images.part(50).trials(20) == images.trials(20)
-    one = AnnotatedImages(100, 3.0, 0.1, (100,), 5, 64, (1.0, 1.0, 1.0))
+    one = AnnotatedImages(100, 3.0, 0.1, (100,), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100)
     assert one.trials(40) == 40  # a single class that all images show: as an accuracy
 
 
 def test_the_variance_on_blood_cells_is_about_that_of_the_bootstrap():
     """docs/dense_detection.md, necks: mAP 0.814 (0.766 to 0.861) on 87 of the 292 images."""
-    cells = AnnotatedImages(292, 13.5, 0.186, (162, 280, 290), 30, 640, (4 / 3, 4 / 3, 4 / 3))
+    cells = AnnotatedImages(292, 13.5, 0.186, (162, 280, 290), 30, 640, (4 / 3, 4 / 3, 4 / 3), 640, (480, 640), 292)
     half = 1.96 * math.sqrt(0.814 * (1 - 0.814) / cells.trials(87))
     assert half == pytest.approx((0.861 - 0.766) / 2, rel=0.15)
 

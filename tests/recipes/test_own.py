@@ -1,8 +1,10 @@
 """The recipes for a user's own images, with labels and with boxes."""
 
 import dataclasses
+import io
 import json
 import shutil
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import tfeff
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough, thorough
 from tests.verbs import ROOT
-from tfeff import api, checked, config, training
+from tfeff import api, checked, config, selection, training
 from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.models.rcnn import build_rcnn
@@ -210,6 +212,8 @@ def test_choices_for_boxes(source):
         (("train", "val", "trainval", "test"), ("data.validation_split=val",), "train"),
         (("train", "val", "trainval", "test"), ("task.name=rcnn",), "train"),
         (("train", "val", "test"), (), "train"),
+        (("train", "val", "trainval", "test"), ("data.test_split=val",), "train"),
+        (("train", "val", "trainval", "test"), ("data.test_split=none",), "trainval"),
     ],
 )
 def test_detectors_train_on_trainval_if_it_is_listed_beside_the_others(tmp_path, splits, overrides, expected):
@@ -219,6 +223,8 @@ def test_detectors_train_on_trainval_if_it_is_listed_beside_the_others(tmp_path,
     assert settings.data.train_split == expected
     assert ("data.train_split" in choices) == (expected == "trainval")
     assert settings.data.validation_fraction == 0.15
+    wanted = selection.request(settings)
+    selection.check(wanted, selection.open_source(wanted))
 
 
 def test_choices_follow_from_values_that_are_set(source, image_folder):
@@ -373,6 +379,66 @@ def test_images_of_detectors_are_counted_for_the_cache_at_the_size_that_is_set(s
     assert completed(f"data.source={source}", f"data.image_size={size}")[0].data.cache == cache
 
 
+def photographs(root: Path, *sizes: tuple[int, int]) -> str:
+    """Writes files with the headers of photographs, (height, width), with a box each; returns their source."""
+    root.mkdir()
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "JPEG")
+    lines = ["split,image,label,xmin,ymin,xmax,ymax"]
+    for number, (height, width) in enumerate(sizes):
+        content = buffer.getvalue()
+        frame = content.index(b"\xff\xc0") + 5  # where the header says height and width
+        content = content[:frame] + struct.pack(">HH", height, width) + content[frame + 4 :]
+        (root / f"{number}.jpg").write_bytes(content)
+        lines.append(f"train,{number}.jpg,a,{width // 4},{height // 4},{width // 2},{height // 2}")
+    (root / "boxes.csv").write_text("\n".join(lines))
+    return f"csv:{root / 'boxes.csv'}"
+
+
+LARGE, OTHER = (3024, 4032), (3000, 4000)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "overrides", "expected"),
+    [
+        ([LARGE] * 60, (), (640, "memory", "55 MB")),  # 60 * 480 * 640 * 3 bytes
+        ([LARGE] * 59 + [OTHER], (), (640, "memory", "55 MB")),  # as without the odd one
+        ([LARGE] * 61, ("model.resolution=1920",), (3840, "none", "2.0 GB")),
+        ([LARGE] * 60, ("data.image_size=none",), (None, "none", "2.2 GB")),  # all have one size, which is kept
+        ([LARGE] * 59 + [OTHER], ("data.image_size=none",), (None, "memory", "14 MB")),
+        ([LARGE] * 9, ("data.image_size=1000",), (1000, "memory", "20 MB")),
+        ([(90, 120)] * 9, (), (120, "memory", "0 MB")),
+        ([LARGE] * 9, ("task.augmentation.scale_range=0.1,2.5",), (800, "memory", "13 MB")),
+        (
+            [LARGE] * 9,
+            ("task.augmentation.scale_range=none", "task.augmentation.scale=0.5", "task.augmentation.aspect=3"),
+            (960, "memory", "19 MB"),
+        ),
+        ([LARGE] * 9, ("task.augmentation.scale_range=none",), (320, "memory", "2 MB")),
+        ([LARGE] * 9, ("task.name=faster_rcnn",), (640, "memory", "8 MB")),
+        ([LARGE] * 9, ("task.name=efficientdet", "model.resolution=512"), (1024, "memory", "21 MB")),
+    ],
+)
+def test_detectors_load_images_at_the_size_that_is_counted_for_the_cache(tmp_path, sizes, overrides, expected):
+    source = photographs(tmp_path / "photographs", *sizes)
+    settings, choices = completed(f"data.source={source}", "model.weights=none", *overrides)
+    assert (settings.data.image_size, settings.data.cache, choices["data.cache"].why.split("take ")[1]) == expected
+    wanted = selection.request(settings)
+    height, width = selection.image_size(wanted, selection.open_source(wanted).load("train")) or (0, 0)
+    number, unit = expected[2].split()
+    total = len(sizes) * height * width * 3 / {"MB": 1e6, "GB": 1e9}[unit]
+    assert total == pytest.approx(float(number), abs=0.5 if unit == "MB" else 0.05)
+
+
+def test_photographs_of_twice_the_input_are_loaded_as_they_are(dataset):
+    settings, choices = completed(f"data.source=voc:{dataset('bccd') / 'BCCD'}", "model.weights=none")
+    wanted = selection.request(settings)
+    images = selection.open_source(wanted).load(settings.data.train_split)
+    assert (settings.description.size, images.size) == ((240, 320), (480, 640))
+    assert selection.image_size(wanted, images) == images.size
+    assert choices["data.cache"].why == "decoded, the images take 0.3 GB"  # 292 * 480 * 640 * 3 bytes
+
+
 @only_thorough
 def test_training_a_detector_on_a_backbone_that_was_trained_on_crops(verbs, source, tmp_path):
     backbone, workdir = tmp_path / "crops", tmp_path / "run"
@@ -438,15 +504,20 @@ def test_a_budget_says_why_a_table_that_could_have_boxes_has_none(image_folder):
     assert "xmin" in choices["experiment.task.name"].why
 
 
-@pytest.mark.parametrize("size", ["original", "none"])
-def test_images_of_their_own_size_are_counted_for_the_cache(image_folder, size):
+@pytest.mark.parametrize(
+    ("size", "resolution", "total"),
+    [("original", 32, "0 MB"), ("none", 32, "0 MB"), ("none", 700, "92 MB"), (800, 32, "92 MB")],
+)
+def test_whole_images_are_counted_for_the_cache(image_folder, size, resolution, total):
+    """With 800 pixels of the shorter side, 40 images take 40 * 800 * 960 * 3 bytes."""
     root = image_folder({"train/ant": 20, "train/bee": 20}, size=(40, 48))
     overrides = ("model.weights=none", "task.crop=false", "task.center_crop=0.875", f"data.image_size={size}")
+    overrides = (*overrides, f"model.resolution={resolution}")
     settings, choices = config.complete(
         config.load_recipe(PATH, config.Experiment), (f"data.source=folder:{root}", *overrides)
     )
     assert settings.data.image_size == (None if size == "none" else size)
-    assert choices["data.cache"].value == "memory"
+    assert choices["data.cache"] == config.Choice("memory", f"decoded, the images take {total}")
 
 
 def test_a_budget_for_boxes_is_for_a_detector(source):

@@ -161,7 +161,7 @@ def test_a_network_of_your_own_choice_trains_from_scratch():
 
 @pytest.mark.parametrize(("count", "expected"), [(243, "memory"), (13_000, "memory"), (14_000, "none")])
 def test_images_that_do_not_fit_into_memory_are_decoded_each_time(count, expected):
-    assert rules.cache(count, 224, 3).value == expected
+    assert rules.cache(count, 224 * 224, 3).value == expected
 
 
 def test_classes_are_balanced_if_they_differ_much():

@@ -380,12 +380,13 @@ def _center_crop(task: config.TaskSettings) -> float | None:
 def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | AnnotatedImages) -> config.BudgetSearch:
     """Returns the config with images that all trials load at one size, in memory if they fit."""
     data = settings.experiment.data
-    size = largest if data.image_size is None else data.image_size
-    values: dict[str, object] = {"experiment.data.image_size": size}
+    settings = config.replaced(
+        settings, {"experiment.data.image_size": largest if data.image_size is None else data.image_size}
+    )
     chooses = settings.candidates.training == "rules" and "data.cache" not in settings.candidates.kept
-    if chooses and data.cache == "memory" and isinstance(size, int):
-        values["experiment.data.cache"] = rules.cache(whole.count, size, data.channels).value
-    return config.replaced(settings, values)
+    if not chooses or data.cache != "memory":
+        return settings
+    return config.replaced(settings, {"experiment.data.cache": own.cache(settings.experiment, whole).value})
 
 
 def _shortlist(

@@ -22,6 +22,9 @@ SMALL = TABLE["yolo"].backbone
 """The backbone of detectors from random weights."""
 RESOLUTION, MOST_PIXELS = 320, 640
 """Least and most pixels of the input's longer side."""
+DETAIL = 2
+"""Images that the augmentation scales are loaded with at least this many times the side of the input: they are
+resampled twice, which would blur them if both sizes were nearly the same."""
 OBJECT_PIXELS = 32
 """Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
 SPREAD = 1.1
@@ -77,6 +80,25 @@ def resolution(given: int, extent: float, side: int) -> Choice:
     wanted = math.ceil(OBJECT_PIXELS / extent / 32) * 32
     found = max(RESOLUTION, min(wanted, MOST_PIXELS, side // 32 * 32))
     return Choice(found, f"the median object then has about {extent * found:.0f} pixels")
+
+
+def image_size(resolution: int, longest: int, task: TaskSettings) -> Choice:
+    """Returns the longer side with which images are loaded, in pixels.
+
+    Args:
+        resolution: the longer side of the input, in pixels.
+        longest: largest side of all images, in pixels.
+        task: section of the task, whose augmentation may enlarge images.
+    """
+    augmentation, factor = getattr(task, "augmentation", None), 1.0
+    if isinstance(augmentation, BoxAugmentation) and augmentation.resizes:
+        factor = max(DETAIL, augmentation.enlargement)
+    wanted = round(factor * resolution)
+    if longest <= wanted:
+        return Choice(longest, "the longer side of the largest image")
+    if factor == 1:
+        return Choice(wanted, "images are loaded at the network's resolution")
+    return Choice(wanted, f"{factor:.3g} times the input, so that enlarged images stay sharp")
 
 
 def max_objects(most: int, task: TaskSettings) -> Choice:

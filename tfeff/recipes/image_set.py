@@ -25,11 +25,17 @@ class LabeledImages:
         count: number of training images, without those that are held out.
         class_counts: training images of each class.
         side: median of the images' shorter sides, in pixels.
+        elongation: median of longer side / shorter side.
+        size: (height, width) if it is known and the same for all images, else None.
+        loaded: number of images that a training loads, also those that it is validated on.
     """
 
     count: int
     class_counts: tuple[int, ...]
     side: int
+    elongation: float
+    size: tuple[int, int] | None
+    loaded: int
 
     @property
     def imbalance(self) -> float:
@@ -58,6 +64,9 @@ class AnnotatedImages:
         most: number of objects of the image that has the most, with those that do not count.
         side: median of the images' longer sides, in pixels.
         aspects: width / height of the images: 5th percentile, median, 95th percentile.
+        longest: largest side of all images, in pixels.
+        size: see `LabeledImages`.
+        loaded: see `LabeledImages`.
     """
 
     count: int
@@ -67,6 +76,9 @@ class AnnotatedImages:
     most: int
     side: int
     aspects: tuple[float, float, float]
+    longest: int
+    size: tuple[int, int] | None
+    loaded: int
 
     def part(self, count: int) -> Self:
         """Returns a random part of them."""
@@ -105,10 +117,14 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
     # Photographs are drawn, with all their crops, except for folds.
     drawn = images if images.cropped is None or data.folds is not None else images.cropped
     share = _trained_share(data, len(drawn), source)
+    side, elongation = _typical_shape(images)
     return LabeledImages(
         count=_required(round(share * len(images)), images),
         class_counts=tuple(round(share * count) for count in counts[trained].tolist()),
-        side=_typical_side(images),
+        side=side,
+        elongation=elongation,
+        size=images.size,
+        loaded=_loaded(data, images, source),
     )
 
 
@@ -144,6 +160,9 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         most=most,
         side=int(np.median(images.sizes.max(axis=1))),
         aspects=(low, middle, high),
+        longest=int(images.sizes.max()),
+        size=images.size,
+        loaded=_loaded(data, images, source),
     )
 
 
@@ -168,10 +187,13 @@ def _required(count: int, images: Dataset) -> int:
 
 def has_trainval(data: config.Data, seed: int = 0) -> bool:
     """Returns whether a source with boxes has a split `trainval`, of the images to train and to validate on, besides
-    that to test on, as Pascal VOC does; arguments as for `annotated_images`."""
+    that to test on, as Pascal VOC does, and the run is tested on none of these images; arguments as for
+    `annotated_images`."""
     source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
-    splits = all(map(source.find, ("train", "validation", "trainval", "test")))
-    return splits and not source.shared("trainval", "test")
+    if not all(map(source.find, ("train", "validation", "trainval", "test"))):
+        return False
+    tested = source.find(data.test_split or "test")
+    return tested is None or not source.shared("trainval", tested)
 
 
 def _trained_share(data: config.Data, count: int, source: Source) -> float:
@@ -189,6 +211,15 @@ def _trained_share(data: config.Data, count: int, source: Source) -> float:
     return min(share, (data.fold_train_examples or count) / count)
 
 
+def _loaded(data: config.Data, images: Dataset, source: Source) -> int:
+    """Returns the number of images of the training split and of the split that a run validates on, if there is one."""
+    name = data.validation_split
+    if name is None and data.folds is None and _validates(data, source):
+        name = "validation"
+    known = None if name is None else source.find(name)
+    return len(images) + (0 if known is None else len(source.load(known)))
+
+
 def _validates(data: config.Data, source: Source) -> bool:
     """Returns whether the source has a split for validation, so that no training images are held out for it.
 
@@ -202,16 +233,25 @@ def _validates(data: config.Data, source: Source) -> bool:
     return all(not images or len(images) < len(source.annotated(name)) for images in shared)
 
 
-def _typical_side(images: Dataset) -> int:
-    """Returns the median of the shorter sides, of an even sample of images."""
-    if len(images.sizes):
-        return int(np.median(images.sizes.min(axis=1)))
-    sides, reasons = list[int](), dict[str, str]()
+def _typical_shape(images: Dataset) -> tuple[int, float]:
+    """Returns the medians of the shorter sides, and of longer side / shorter side; if needed, of an even sample."""
+    sizes = images.sizes if len(images.sizes) else _measured(images)
+    shorter, longer = np.sort(sizes, axis=1).T
+    return int(np.median(shorter)), float(np.median(longer / shorter))
+
+
+def _measured(images: Dataset) -> list[tuple[int, int]]:
+    """Returns the sizes of an even sample of images.
+
+    Raises:
+        UserError: none of these can be read.
+    """
+    sizes, reasons = list[tuple[int, int]](), dict[str, str]()
     for index in evenly_spaced(len(images), MEASURED_IMAGES):
         try:
-            sides.append(min(decoding.encoded_size(images.encoded(index), images.ids[index])))
+            sizes.append(decoding.encoded_size(images.encoded(index), images.ids[index]))
         except (UserError, OSError) as error:
             reasons[images.ids[index]] = str(error)  # Reading the images reports them all.
-    if not sides:
+    if not sizes:
         raise UserError(unreadable_images(f"a sample of {images.name}", len(reasons), reasons, REPLACE))
-    return int(np.median(sides))
+    return sizes

@@ -91,18 +91,33 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     size = Choice(side, "images are loaded at the network's resolution")
     if getattr(settings.task, "center_crop", None) is not None:
         size = Choice(None, "the network's resolution, with a margin for task.center_crop")
+    loading = {**{f"model.{key}": choice for key, choice in network.items()}, "data.image_size": size}
+    settled = config.chosen(settings, {key: choice.value for key, choice in loading.items()}, kept)
     return {
-        **{f"model.{key}": choice for key, choice in network.items()},
-        "data.image_size": size,
-        "data.cache": _cache(counted, settings.data, given.get("data.image_size", size.value)),
+        **loading,
+        "data.cache": cache(settled, counted),
         **chosen,
         **stored_features(chosen, settings.task, settings.optimizer, settings.training, settings.data, given),
     }
 
 
-def _cache(counted: LabeledImages | AnnotatedImages, data: Data, size: int | str | None) -> Choice:
-    """Returns whether images are kept in memory, at `size` if that is a number of pixels, else at their own."""
-    return rules.cache(counted.count, size if isinstance(size, int) else counted.side, data.channels)
+def cache(settings: Experiment, counted: LabeledImages | AnnotatedImages) -> Choice:
+    """Returns whether the images of an experiment are kept in memory, at the size at which it loads them."""
+    task, data = settings.task, settings.data
+    (height, width), side = settings.description.size, data.image_size
+    whole: float | None = getattr(task, "center_crop", None)
+    if side is None and whole is None and counted.size is not None:  # as `selection.image_size`
+        height, width = counted.size
+        if getattr(task, "crop", False):
+            height = width = min(counted.size)
+    else:
+        length = counted.side if side == "original" else side or max(height, width) / (whole or 1.0)
+        scale = length / max(height, width)
+        height, width = round(height * scale), round(width * scale)
+    pixels = height * width
+    if whole is not None and isinstance(counted, LabeledImages):
+        pixels = round(pixels * counted.elongation)
+    return rules.cache(counted.loaded, pixels, data.channels)
 
 
 def training_for_images(
@@ -400,10 +415,13 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **dense.detections(counted.most, settings.task),
     }
     settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
+    size = dense.image_size(settled.model.resolution, counted.longest, settled.task)
+    settled = config.chosen(settled, {"data.image_size": size.value}, kept)
     return {
         **splits,
         **described,
-        "data.cache": _cache(counted, settings.data, settings.data.image_size or settled.model.resolution),
+        "data.image_size": size,
+        "data.cache": cache(settled, counted),
         **training_for_boxes(
             counted, settled.model, settled.task, given, settings.data.channels, settings.needs_validation
         ),

@@ -157,15 +157,15 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
     return Choice(wanted, why) if wanted <= limit else Choice(limit, f"the images have only {side} pixels")
 
 
-def cache(count: int, size: int, channels: int) -> Choice:
+def cache(count: int, pixels: int, channels: int) -> Choice:
     """Returns whether decoded images are kept in memory.
 
     Args:
-        count: number of training images.
-        size: side at which they are kept, in pixels.
+        count: number of images.
+        pixels: of each of them.
         channels: 1 or 3.
     """
-    total = count * size * size * channels
+    total = count * pixels * channels
     text = f"{total / 1e9:.1f} GB" if total >= 1e8 else f"{total / 1e6:.0f} MB"
     return Choice("memory" if total <= MEMORY_BYTES else "none", f"decoded, the images take {text}")
 

@@ -221,6 +221,12 @@ class BoxAugmentation:
         return bool(self.scale or self.scale_range or self.aspect)
 
     @property
+    def enlargement(self) -> float:
+        """The largest factor on the sides of an image, relative to those that fit the network's size."""
+        largest = 1.0 + self.scale if self.scale_range is None else self.scale_range[1]
+        return largest * math.sqrt(1.0 + self.aspect)
+
+    @property
     def color(self) -> Augmentation:
         """The color jitter."""
         return Augmentation(
