@@ -42,7 +42,7 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint imports types pytest docs format lock build clean
+.PHONY: help demo test check lint imports types pytest docs format lock build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,7 +52,10 @@ demo: $(RUN_STAMP) ## find scaling coefficients on handwritten digits, train and
 	@$(BIN)/python -m tfeff.train --config=digits_family --workdir=$(WORKDIR)/phi2 \
 		--config.member.family=$(WORKDIR)/search --config.member.phi=2
 
-test: lint imports types pytest ## run everything that must pass: lint, layers, types, tests and doctests [WORKERS=2]
+test: lint imports types ## check what can be checked in a quarter of an hour: lint, layers, types, all but the slow tests [WORKERS=2]
+	@$(MAKE) --no-print-directory pytest ARGS='-m "not slow" $(ARGS)'
+
+check: lint imports types pytest ## run everything that must pass, also the slow tests, as CI does [WORKERS=2]
 
 lint: $(DEV_STAMP) ## check rules and format with ruff
 	@$(BIN)/ruff check
