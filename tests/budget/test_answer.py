@@ -63,6 +63,17 @@ def test_shortened_trainings_are_stated(folds, final, words):
     ) in answer(found)
 
 
+def test_networks_that_there_was_no_time_for_are_counted():
+    found = findings()
+    found.fates = {"one": Fate("time", "no time"), "two": Fate("time", "no time"), "three": Fate("race", "worse")}
+    assert "For lack of time, 2 networks could not be trained on all folds." in answer(found)
+    found.complete = False
+    assert (
+        "The time was over before the networks were compared on all folds; there was no more for 2 other networks."
+        in answer(found)
+    )
+
+
 def test_failed_trainings_of_another_choice_than_that_of_the_ranking_are_stated():
     found = findings()
     found.ranking.chosen = found.ranking.order[1]

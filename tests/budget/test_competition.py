@@ -522,6 +522,7 @@ def test_some_detectors_are_trained_before_the_share_of_the_first_stage_counts(d
     found.study.detects = detects
     found.compete()
     assert (found.ranking().chosen, stages(found)["e"]) == (chosen, "time")
+    assert f"{sum(stage == 'race' for stage in stages(found).values())} candidate" in found.ranking().sentence
 
 
 def test_others_are_trained_on_the_first_fold_before_more_folds_of_a_single_detector():

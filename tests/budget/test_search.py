@@ -208,7 +208,7 @@ def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_s
     finish(verbs, trained, tmp_path / "search", "--config.budget.minutes=0.001", margin="margin=0.02")
     result = json.loads((tmp_path / "search" / "result.json").read_text())
     assert sum(len(row["values"]) for row in result["networks"]) == 1
-    assert "The time was over before the networks were compared on all folds." in result["answer"]
+    assert "The time was over before the networks were compared on all folds" in result["answer"]
     assert (result["prospects"], result["labels"]) == ([], None)
 
 

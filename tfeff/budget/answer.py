@@ -44,7 +44,8 @@ def answer(findings: Findings) -> str:
         sentences.append(failed)
     late = sum(fate.stage == "time" for fate in findings.fates.values())
     if not findings.complete:
-        sentences.append("The time was over before the networks were compared on all folds.")
+        others = f"; there was no more for {counted(late, 'other networks')}" if late else ""
+        sentences.append(f"The time was over before the networks were compared on all folds{others}.")
     elif late:
         sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
     if min(findings.pace, delivered.pace) < 1:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -606,7 +607,8 @@ class Competition:
             reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
             raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")
         by = next(iter(self.study.bounds.values), "macs")
-        failed = sum(fate.stage == "failed" for name, fate in self.fates.items() if name in self.candidates)
+        stages = Counter(fate.stage for name, fate in self.fates.items() if name in self.candidates)
+        failed, late = stages["failed"], stages["time"]
         return rank(
             table,
             {name: (self.measured.get(name) or self.study.costs[name]).get(by, 0.0) for name in table},
@@ -614,7 +616,7 @@ class Competition:
             bounded=self.study.objective.bounded,
             labels={name: self.candidates[name].label for name in table},
             metric=self.study.objective.title,
-            eliminated=len(self.candidates) - len(table) - failed,
+            eliminated=len(self.candidates) - len(table) - failed - late,
             failed=failed,
         )
 
