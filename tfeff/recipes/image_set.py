@@ -235,7 +235,7 @@ def _validates(data: config.Data, source: Source) -> bool:
 
 def _typical_shape(images: Dataset) -> tuple[int, float]:
     """Returns the medians of the shorter sides, and of longer side / shorter side; if needed, of an even sample."""
-    sizes = images.sizes if len(images.sizes) else _measured(images)
+    sizes = images.sizes if len(images.sizes) else np.array(_measured(images))
     shorter, longer = np.sort(sizes, axis=1).T
     return int(np.median(shorter)), float(np.median(longer / shorter))
 
