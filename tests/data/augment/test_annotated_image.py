@@ -12,24 +12,25 @@ def cut(min_share, boxes=BOXES):
     return clipped(image, tf.constant([0.0, 0.0, 20.0, 20.0]), min_share)
 
 
-def test_visible_objects_keep_their_label_and_flags():
+def test_visible_objects_keep_their_label_and_flags_unless_too_little_is_left():
     shares = {0: 1.0, 1: 0.75, 2: 0.75, 3: 2 / 22}
     for least in (0.0, 0.05, 0.5, 0.75, 0.8, 1.0):
         image = cut(least)
-        ignored = [0, 2, 3]  # what is left of them must not become background
-        expected = [label for label, share in shares.items() if share >= least or label in ignored]
-        assert image.labels.numpy().tolist() == expected
-        np.testing.assert_allclose(image.visible, [shares[label] for label in expected])
-        np.testing.assert_array_equal(image.boxes_yxyx, np.clip(np.array(BOXES)[expected], 0, 20))
-        assert image.difficult.numpy().tolist() == [label % 2 == 0 for label in expected]
-        assert image.crowd.numpy().tolist() == [label % 3 == 0 for label in expected]
+        assert image.labels.numpy().tolist() == list(shares)  # the others are outside, or thinner than a pixel
+        np.testing.assert_allclose(image.visible, list(shares.values()))
+        np.testing.assert_array_equal(image.boxes_yxyx, np.clip(np.array(BOXES)[:4], 0, 20))
+        too_little = [share < least for share in shares.values()]
+        assert image.difficult.numpy().tolist() == [label % 2 == 0 or too_little[label] for label in shares]
+        assert image.crowd.numpy().tolist() == [label % 3 == 0 for label in shares]
 
 
 def test_visibility_is_relative_to_the_original_box():
     image = cut(0.0, [[0, 0, 10, 30]] * 2)
     again = clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.0)
     np.testing.assert_allclose(again.visible, [1 / 3] * 2)
-    assert clipped(image, tf.constant([0.0, 0.0, 5.0, 20.0]), 0.4).labels.numpy().tolist() == [0]  # the ignored one
+    window = tf.constant([0.0, 0.0, 5.0, 20.0])
+    for least, difficult in ((1 / 3, [True, False]), (0.4, [True, True])):
+        assert clipped(image, window, least - 1e-6).difficult.numpy().tolist() == difficult
 
 
 def test_an_image_without_objects_has_empty_boxes():

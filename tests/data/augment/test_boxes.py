@@ -89,7 +89,7 @@ def test_results_are_well_formed(varied):
         assert (image.boxes_yxyx >= 0).all()
         assert (image.boxes_yxyx <= [72, 96, 72, 96]).all()
         assert (image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2] >= 1).all()
-        assert (image.visible >= 0.25).all()
+        assert ((image.visible >= 0.25) == ~image.difficult).all()
         assert {len(part) for part in image[1:-1]} == {len(image.labels)}
 
 

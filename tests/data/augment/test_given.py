@@ -97,14 +97,15 @@ def test_the_last_plain_epochs_are_not_varied():
         assert (example["image"] == X[index]).all() == (epoch == 1)
 
 
-def test_boxes_follow_their_images_and_those_that_leave_are_dropped():
+def test_boxes_follow_their_images_and_those_that_leave_are_difficult_then_dropped():
     found = by_example(transform(BoxTransform, shift, max_objects=2, stretch=True, augmentation=BoxAugmentation()), 4)
     kept = []
     for (_, index), example in found.items():
         by = next(by for by in range(10) if (np.roll(X[index], by, axis=1) == example["image"]).all())
         share = np.clip((10 - 2 - by) / 4, 0, 1)
         kept.append(example["valid"].sum())
-        assert kept[-1] == (share >= BoxAugmentation().min_share and share > 0)
+        assert kept[-1] == (share > 0)
+        assert example["difficult"][0] == (0 < share < BoxAugmentation().min_share)
         if kept[-1]:
             np.testing.assert_array_equal(example["boxes_yxyx"][0], [1, 2 + by, 5, min(6 + by, 10)])
     assert set(kept) == {0, 1}

@@ -254,14 +254,15 @@ def test_evaluation_pads_the_last_batch_and_marks_its_objects_invalid(native):
     assert "window_yxyx" in joined
 
 
-def test_the_largest_objects_stay_and_the_rest_is_counted(native):
+def test_the_largest_objects_stay_before_ignored_ones_and_the_rest_is_counted(native):
     transform = BoxTransform(native, SIZE, max_objects=2)
     unlimited = BoxTransform(native, SIZE)
     for index in range(COUNT):
         batch, whole = example(transform, index), example(unlimited, index)
         boxes = whole["boxes_yxyx"][whole["valid"]]
         area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-        kept = np.sort(np.argsort(-area, kind="stable")[:2])
+        ignored = (whole["difficult"] | whole["crowd"])[whole["valid"]]
+        kept = np.sort(np.lexsort((-area, ignored))[:2])
         np.testing.assert_array_equal(batch["boxes_yxyx"][batch["valid"]], boxes[kept])
         np.testing.assert_array_equal(batch["label"][batch["valid"]], whole["label"][kept])
         assert batch["dropped"] == max(0, len(boxes) - 2)

@@ -36,7 +36,8 @@ class PreparedImages:
 
     Attributes:
         batches: without augmentation and images, as NumPy arrays; see `BoxTransform` and `ImageTransform`.
-        survived: objects in augmented images, relative to those in the dataset; None unless a detector is trained.
+        survived: objects to learn in augmented images, relative to those in the dataset; None unless a detector is
+            trained.
         dropped: objects beyond `task.max_objects`, relative to all objects in augmented images.
         most: number of objects of the augmented image that has the most.
         mean: mean of the network's input after its normalization.
@@ -68,12 +69,12 @@ def prepare(subject: Subject, survey: Survey) -> PreparedImages:
     plain, mean, std = _normalized(batches, *_normalization(subject, images))
     survived, dropped, most = None, 0.0, 0
     if isinstance(subject.task, ObjectDetectionTask):
-        counts = np.array([len(each) for each in images.dataset.objects])
+        counts = np.array([np.count_nonzero(~each.ignored) for each in images.dataset.objects])
         expected, augmented = 0.0, plain
         augmentation = getattr(settings.task, "augmentation", None)
         if augmentation is not None and augmentation.any:
             images_each = 1 + 3 * augmentation.mosaic + augmentation.mixup + augmentation.copy_paste / 2
-            keys = "index", "valid", "dropped"
+            keys = "index", "valid", "difficult", "crowd", "dropped"
             augmented = [{key: batch[key].numpy() for key in keys} for batch in batches.training_batches(EPOCHS)]
             expected = float(sum(counts[batch["index"]].sum() for batch in augmented)) * images_each
         else:
@@ -82,7 +83,8 @@ def prepare(subject: Subject, survey: Survey) -> PreparedImages:
             np.concatenate(each)
             for each in zip(*((b["valid"].sum(axis=1), b["dropped"]) for b in augmented), strict=True)
         )
-        survived = float(used.sum()) / expected if expected else None
+        learned = sum(int((b["valid"] & ~b["difficult"] & ~b["crowd"]).sum()) for b in augmented)
+        survived = learned / expected if expected else None
         dropped = float(beyond.sum() / max(1, used.sum() + beyond.sum()))
         most = int((used + beyond).max())
     return PreparedImages(plain, survived, dropped, most, mean, std)

@@ -15,7 +15,7 @@ class AnnotatedImage(NamedTuple):
         image: float32 [height, width, channels], in [0, 255].
         boxes_yxyx: float32 [n, 4], pixels of this image.
         labels: int32 [n].
-        difficult: bool [n].
+        difficult: bool [n], also of objects of which augmentation leaves too little to learn.
         crowd: bool [n].
         visible: float32 [n], the share of its original area that each box has kept, in (0, 1].
         extra_boxes_yxyx: float32 [m, 4], boxes without labels, such as proposals, best first.
@@ -73,31 +73,27 @@ def joined(pixels: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImag
 
 
 def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """Shrinks boxes to what a mask shows of them, and drops objects of which too little is left.
-
-    An extra box is dropped only if nothing is left of it.
+    """Shrinks boxes to what a mask shows of them, and drops those of which nothing is left.
 
     Args:
         image: boxes lie inside the image.
         shown: bool [height, width], the pixels that are visible.
-        min_share: objects with a lower `visible` are dropped, unless they are ignored.
+        min_share: objects with a lower `visible` become difficult.
     """
     boxes, share = _shown(image.boxes_yxyx, shown)
     visible = image.visible * share
     extra, left = _shown(image.extra_boxes_yxyx, shown)
     shrunk = image._replace(boxes_yxyx=boxes, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(shrunk, _remain(shrunk, min_share) & _wide(boxes), left > 0)
+    return _selected(shrunk, _wide(boxes), left > 0, min_share)
 
 
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """Clips boxes to a window and drops objects whose visible share is too small.
-
-    An extra box is dropped only if nothing is left of it.
+    """Clips boxes to a window and drops those of which nothing is left.
 
     Args:
         image: boxes may reach beyond the image.
         window_yxyx: float32 [4], in the image's pixels.
-        min_share: objects with a lower `visible` are dropped, unless they are ignored.
+        min_share: objects with a lower `visible` become difficult.
     """
     boxes = image.boxes_yxyx
     inside = _clip(boxes, window_yxyx)
@@ -105,9 +101,7 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(
-        inner, _remain(inner, min_share) & _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)
-    )
+    return _selected(inner, _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1), min_share)
 
 
 def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> AnnotatedImage:
@@ -116,27 +110,26 @@ def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> Annotate
     Args:
         image: the image, whose pixels are left as they are.
         share: float32 scalar, of the image in the blend.
-        min_share: objects with a lower `visible` are dropped, unless they are ignored, and all extra boxes if the share
-            is lower.
+        min_share: objects with a lower `visible` become difficult, and all extra boxes are dropped if the share is
+            lower.
     """
     extra = tf.fill(tf.shape(image.extra_boxes_yxyx)[:1], share >= min_share)
     seen = image._replace(visible=image.visible * share)
-    return _selected(seen, _remain(seen, min_share), extra)
+    return _selected(seen, tf.ones_like(seen.difficult), extra, min_share)
 
 
-def _remain(image: AnnotatedImage, min_share: float) -> tf.Tensor:
-    """Returns which objects remain, bool [n]: what is left of ignored ones, however little, must not be background."""
-    return (image.visible >= min_share) | image.difficult | image.crowd
+def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor, min_share: float) -> AnnotatedImage:
+    """Returns some of the objects, bool [n], and of the extra boxes, bool [m].
 
-
-def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor) -> AnnotatedImage:
-    """Returns some of the objects, bool [n], and of the extra boxes, bool [m]."""
+    Those of which less than `min_share` is left become difficult: the network cannot learn them, but what is visible of
+    them is no background.
+    """
     kept = tf.where(objects)[:, 0]
     return AnnotatedImage(
         image=image.image,
         boxes_yxyx=tf.gather(image.boxes_yxyx, kept),
         labels=tf.gather(image.labels, kept),
-        difficult=tf.gather(image.difficult, kept),
+        difficult=tf.gather(image.difficult | (image.visible < min_share), kept),
         crowd=tf.gather(image.crowd, kept),
         visible=tf.gather(image.visible, kept),
         extra_boxes_yxyx=tf.boolean_mask(image.extra_boxes_yxyx, extra),

@@ -115,7 +115,7 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
     Args:
         image: height, width and channels known; rounded to whole levels first.
         policy: key of POLICIES.
-        min_share: objects that keep less of their area are dropped.
+        min_share: objects that keep less of their area become difficult.
         draws: one example.
     """
     lines = POLICIES[policy]

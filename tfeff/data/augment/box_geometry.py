@@ -128,7 +128,7 @@ def warped(
         linear: float64 [2, 2], on (y, x).
         inverse: of `linear`.
         shift: float64 [2], in pixels (down, right), after `linear`.
-        min_share: objects that keep less of their area are dropped.
+        min_share: objects that keep less of their area become difficult.
     """
     height, width = image.image.shape[:2]
     pixels = geometry.resample(

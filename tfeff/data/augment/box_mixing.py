@@ -29,8 +29,8 @@ def mixup(image: AnnotatedImage, other: AnnotatedImage, min_share: float, draws:
     Detection Neural Networks", arXiv:1902.04103, section 3.1).
 
     The share of an image is drawn from Beta(1.5, 1.5), the paper's best. The paper weights the loss of an object by the
-    share of its image. Here, objects have the weight 1, or 0 (they are dropped) if `visible` times this share is below
-    `min_share`, as those have of which a crop leaves too little.
+    share of its image. Here, objects have the weight 1, or 0 (they become difficult) if `visible` times this share is
+    below `min_share`, as those have of which a crop leaves too little.
 
     Args:
         image: height and width known.
@@ -55,7 +55,7 @@ def copy_paste(image: AnnotatedImage, other: AnnotatedImage, min_share: float, d
     Args:
         image: height and width known.
         other: another image of the same size.
-        min_share: objects with a lower visible share are dropped.
+        min_share: objects with a lower visible share become difficult.
         draws: one example.
     """
     height, width = image.image.shape[:2]

@@ -136,9 +136,8 @@ def augment_single_objects(
         original = annotated(image, box[tf.newaxis] * sides, tf.zeros(1, tf.int32))
         example_draws = Draws(draws.seed, draws.epoch, index[tf.newaxis], repeat[tf.newaxis])
         varied = augment(lambda _: original, 1, size, augmentation, example_draws)
-        kept = tf.shape(varied.boxes_yxyx)[0] > 0
-        boxes = tf.concat([varied.boxes_yxyx, original.boxes_yxyx], axis=0)
-        return tf.where(kept, varied.image, original.image), boxes[0] / sides
+        boxes = tf.concat([tf.boolean_mask(varied.boxes_yxyx, ~varied.difficult), original.boxes_yxyx], axis=0)
+        return tf.where(tf.shape(boxes)[0] > 1, varied.image, original.image), boxes[0] / sides
 
     signature = tf.TensorSpec(images.shape[1:], tf.float32), tf.TensorSpec((4,), tf.float32)
     examples = images, boxes_rel_yxyx, draws.index, draws.repeat

@@ -114,7 +114,7 @@ class GivenAugmentation:
     def image(self, image: AnnotatedImage, draws: Draws, min_share: float) -> AnnotatedImage:
         """Varies the image of one example and moves all its boxes.
 
-        Boxes are clipped to the image, and objects of which less than `min_share` is left are dropped.
+        Boxes are clipped to the image, and objects of which less than `min_share` is left become difficult.
         """
         boxes = tf.concat([image.boxes_yxyx, image.extra_boxes_yxyx], axis=0)
 

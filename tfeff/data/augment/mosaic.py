@@ -37,7 +37,7 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
 
     Args:
         images: four of one size, height and width known.
-        min_share: objects with a lower visible share are dropped.
+        min_share: objects with a lower visible share become difficult.
         draws: one example.
 
     Returns:

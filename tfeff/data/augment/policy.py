@@ -149,11 +149,12 @@ class BoxAugmentation:
         hue: as in `Augmentation`.
         mosaic: probability of combining parts of four images around a random point (Bochkovskiy et al. 2020).
         mixup: probability of blending the image with another one (Zhang et al. 2019); the result has the objects of
-            both. An object is dropped if its image has less than `min_share` of the blend.
+            both. An object is treated as difficult if its image has less than `min_share` of the blend.
         copy_paste: probability of pasting half of the boxes of another image (Ghiasi et al. 2021), as rectangles,
             because datasets have no masks. Boxes shrink to what remains visible of their objects.
         autoaugment: a policy that was learned on COCO, v0 to v3 (Zoph et al. 2020); v0 is the paper's. None: off.
-        min_share: objects that keep less than this share of their area are dropped, except difficult ones and crowds.
+        min_share: objects that keep less than this share of their area are treated as difficult: what is left of them
+            is neither learned nor background.
 
     Raises:
         UserError: a value outside its range.

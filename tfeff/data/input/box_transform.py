@@ -25,9 +25,10 @@ class BoxTransform(Transform):
     - `boxes_yxyx`: float32 [b, K, 4], in pixels of `image`, clipped to it; 0 for padding;
     - `label`: int32 [b, K]; -1 for padding;
     - `valid`: bool [b, K], False for padding;
-    - `difficult` and `crowd`: bool [b, K], see `tfeff.data.dataset.Objects`;
+    - `difficult` and `crowd`: bool [b, K], see `tfeff.data.dataset.Objects`; difficult are also objects of which
+      augmentation leaves too little;
     - `dropped`: int32 [b], how many objects were dropped because an image had more than K. The largest ones stay,
-      in the dataset's order;
+      difficult ones and crowds only in places that others leave, in the dataset's order;
 
     with M = `max_extra_boxes` above 0,
 
@@ -118,7 +119,9 @@ class BoxTransform(Transform):
         sides = image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2]
         count = tf.shape(sides)[0]
         kept = tf.minimum(count, self.max_objects)
-        largest = tf.sort(tf.math.top_k(tf.reduce_prod(sides, axis=-1), kept).indices)
+        order = tf.argsort(tf.reduce_prod(sides, axis=-1), direction="DESCENDING", stable=True)
+        ignored = tf.cast(tf.gather(image.difficult | image.crowd, order), tf.int32)
+        largest = tf.sort(tf.gather(order, tf.argsort(ignored, stable=True))[:kept])
         padding = self.max_objects - kept
         example = {
             "image": image.image,
