@@ -1,6 +1,7 @@
 """Which networks compete."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from tfeff.budget import candidates
 from tfeff.budget.candidates import Start
 from tfeff.config import BoxAugmentation, Candidates, ClassificationSettings, YoloSettings, detector
 from tfeff.config.task_parts import Teacher
+from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError
 from tfeff.networks.backbones.given import Given
 
@@ -215,3 +217,22 @@ def test_detectors_are_scaled_as_a_whole():
         counted = models.complexity.count(built)
         assert (network.cost.macs, network.cost.params) == (counted.macs, counted.params)
         assert built.size == (120, 160)
+
+
+def test_anchors_fit_the_objects_at_each_resolution_unless_they_are_set_or_trained():
+    """Objects of 1/16 to 1/3 of an image: from 20 pixels at 320, and from 40, larger than the anchors, at 640."""
+    task = of_detector(detector("efficientdet-d0"))
+    own = dataclasses.replace(task, network=dataclasses.replace(task.network, anchor_size=3.0))
+    model = models.architecture("resnet", width=16, stem="7x7", resolution=320)
+    plain, whole = Start("plain", "imagenet", model, task), Start("whole", "run", model, task, whole=True)
+
+    def sizes(start: Start, extents: tuple[float, float] | None, **changes: Any) -> list[float]:
+        section = Candidates(widths=(1.0,), depths=(1.0,), resolutions=(2.0, 1.0), **changes)
+        found = candidates.scaled(section, [start], side=640, channels=3, num_classes=3, extents=extents)
+        return [network.task.network.anchor_size for network in found]
+
+    extents = (1 / 16, 1 / 3)
+    assert sizes(plain, extents) == [4.0, 2.5]
+    assert sizes(whole, extents) == sizes(plain, None) == [4.0, 4.0]
+    assert sizes(dataclasses.replace(plain, task=own), extents) == [3.0, 3.0]
+    assert sizes(plain, extents, kept=("task.network.anchor_size",)) == [4.0, 4.0]

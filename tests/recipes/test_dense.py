@@ -1,9 +1,13 @@
 """The rules for detectors, against the configs whose settings they interpolate."""
 
+import dataclasses
+
+import numpy as np
 import pytest
 
 from tests.verbs import ROOT
 from tfeff import config
+from tfeff.boxes import iou
 from tfeff.config import Choice
 from tfeff.recipes import WarmStart, dense
 
@@ -121,3 +125,47 @@ def test_the_last_epochs_are_plain_only_if_the_others_are_not():
 def test_the_resolution_follows_from_the_longer_side():
     choice = dense.resolution(320, 0.0375, 1920)  # 0.05 of the square root of the area of 1920x1080 pixels
     assert (choice.value, choice.why) == (640, "the median object then has about 24 pixels")
+
+
+def covered(network, sides, seed=0):
+    """Returns the share of squares of these sides, in pixels, at random places, that some anchor overlaps by 0.5."""
+    places = np.random.default_rng(seed).uniform(0, 320 - sides[:, None], (len(sides), 2))
+    boxes = np.concatenate([places, places + sides[:, None]], axis=1)
+    return (iou(boxes, network.anchors.boxes(network.size)).max(axis=1) >= 0.5).mean()
+
+
+def described(name, resolution=320, **values):
+    section = config.EfficientDetSettings if name.startswith("efficientdet") else config.FasterRCNNSettings
+    task = section(network=config.detector(name, aspect=1.0, **values))
+    return task.describe(config.architecture("efficientnet-lite0", resolution=resolution))
+
+
+@pytest.mark.parametrize("name", ["efficientdet-d0", "faster-rcnn"])
+def test_small_objects_have_anchors(name):
+    """As platelets have at 320x240 pixels: 16 to 25 pixels, nine tenths from 18 on if classes count equally."""
+    network = described(name)
+    choice = dense.anchor_size(network, (18.5 / 320, 106 / 320))
+    fitted = dataclasses.replace(network, anchor_size=choice.value)
+    small, large = np.linspace(15.5, 25, 40), np.linspace(40, 120, 20)
+    assert covered(network, small) <= 0.3
+    assert covered(fitted, small) >= 0.9
+    assert covered(fitted, large) >= 0.95
+    assert "for objects of 18 to 106 pixels" in choice.why
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "extents", "expected"),
+    [
+        ("efficientdet-d0", {}, (109.6 / 320, 250 / 320), 4.0),  # large ones, as raccoons: as published
+        ("efficientdet-lite0", {}, (25 / 320, 250 / 320), 3.0),
+        ("faster-rcnn", {}, (0.3, 0.8), 8.0),
+        ("efficientdet-d0", {}, (0.001, 0.3), 2.0),  # smaller anchors leave gaps
+        ("efficientdet-d0", {"anchor_scales": (0.5, 1.0)}, (0.001, 0.3), 4.0),  # whose smallest has two strides
+        ("efficientdet-d0", {"anchor_scales": (0.5, 1.0)}, (10 / 320, 0.3), 4.0),
+        ("efficientdet-d0", {"levels": ("P2", "P3", "P4"), "anchor_size": 9.0}, (20 / 320, 20 / 320), 5.0),
+        ("faster-rcnn", {}, (0.01, 256 / 320), 4.0),  # the largest anchors have 256 pixels
+    ],
+)
+def test_anchors_are_at_most_as_large_as_they_were(name, values, extents, expected):
+    assert dense.anchor_size(described(name, **values), extents).value == expected
+    assert dense.anchor_size(described(name, 640, **values), extents).value >= expected

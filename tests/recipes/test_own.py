@@ -17,6 +17,7 @@ from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough, thorough
 from tests.verbs import ROOT
 from tfeff import api, checked, config, selection, training
+from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.models.rcnn import build_rcnn
@@ -247,6 +248,37 @@ def test_other_detectors_are_trained_by_the_same_rules(source, name):
     assert settings.task.name == name
     assert settings.optimizer == yolo.optimizer
     assert settings.training == yolo.training
+
+
+@pytest.fixture
+def small_objects(tmp_path) -> str:
+    """Images of 320x240 pixels: a class of squares of 16 to 24 pixels, and one of 100."""
+    rows = [f"{n % 4}.png,cell,{30 * n},5,{30 * n + 16 + n},{21 + n}" for n in range(9)]
+    rows += [f"{n}.png,other,100,100,200,200" for n in range(4)]
+    for number in range(4):
+        Image.fromarray(np.zeros((240, 320, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    return f"csv:{tmp_path / 'boxes.csv'}"
+
+
+@pytest.mark.parametrize(("name", "size"), [("efficientdet", 17 / 8), ("faster_rcnn", 17 / 4)])
+def test_anchors_fit_the_objects_unless_they_are_set_or_trained(small_objects, tmp_path, name, size):
+    """A tenth of the objects, classes counted equally, has at most 17 pixels."""
+    flags = f"data.source={small_objects}", "data.train_split=all", "data.validation_fraction=0", f"task.name={name}"
+    settings, choices = completed(*flags, "model.weights=none")
+    fitted = choices["task.network.anchor_size"].value
+    assert settings.task.network.anchor_size == fitted == pytest.approx(size, abs=0.06)
+    assert "17 to 100 pixels" in choices["task.network.anchor_size"].why
+    settings, choices = completed(*flags, "model.weights=none", "task.network.anchor_size=3")
+    assert settings.task.network.anchor_size == 3
+    assert "task.network.anchor_size" not in choices
+    published = TASKS[name].network.anchor_size
+    for weights in ("model.weights=coco", saved(tmp_path / "same", f"task.name={name}"), "model.weights=detector.npz"):
+        settings, choices = completed(*flags, weights)
+        assert settings.task.network.anchor_size == published
+        assert "task.network.anchor_size" not in choices
+    settings, _ = completed(*flags, saved(tmp_path / "other", "task.name=yolo", resolution=320))
+    assert settings.task.network.anchor_size == fitted
 
 
 def test_the_head_of_a_run_is_kept_unless_another_one_is_set(source, tmp_path):

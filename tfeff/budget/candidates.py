@@ -50,12 +50,14 @@ class Start:
         kind: `imagenet`, `run` (a finished run of the user) or `scratch` (random weights).
         model: the network, of a detector the backbone, as it was trained; its `weights` say where these are.
         task: what it is trained for; of a detector with neck and heads.
+        whole: whether neck and heads are trained, too, relative to their own anchors.
     """
 
     name: str
     kind: Literal["imagenet", "run", "scratch"]
     model: models.Architecture
     task: config.TaskSettings
+    whole: bool = False
 
     @property
     def detects(self) -> bool:
@@ -195,7 +197,7 @@ def _start(name: str, task: config.TaskSettings) -> Start:
     model, own = dataclasses.replace(trained.model, weights=name), trained.task
     if isinstance(task, config.ObjectDetectionSettings):
         if isinstance(own, config.ObjectDetectionSettings) and not isinstance(own, config.FastRCNNSettings):
-            return Start(name, "run", model, _sharing(own, task))
+            return Start(name, "run", model, _sharing(own, task), whole=True)
         model = dataclasses.replace(model, resolution=task.published_resolution)
     return Start(label, "run", model, task)
 
@@ -213,7 +215,13 @@ def _label(name: str, task: config.TaskSettings) -> str:
 
 
 def scaled(
-    section: config.Candidates, found: Sequence[Start], *, side: int, channels: int, num_classes: int
+    section: config.Candidates,
+    found: Sequence[Start],
+    *,
+    side: int,
+    channels: int,
+    num_classes: int,
+    extents: tuple[float, float] | None = None,
 ) -> list[Network]:
     """Returns all distinct networks that the starts can be scaled to, with their costs.
 
@@ -222,6 +230,7 @@ def scaled(
             large.
         channels: number of image channels.
         num_classes: number of classes.
+        extents: sizes of objects for which the rules choose anchors, see `dense.anchor_size`; None: they choose none.
 
     Raises:
         UserError: a start that the config names, or every one, has no such network.
@@ -232,7 +241,8 @@ def scaled(
         if start.kind == "scratch":
             widths, depths = SCRATCH_WIDTHS, (1.0,)
         sizes = list(itertools.product(widths, depths, _inputs(section, start, side)))
-        errors = [_add(networks, start, *size, channels, num_classes) for size in sizes]
+        fitted = None if start.whole or _anchors_set(section, start.task) else extents
+        errors = [_add(networks, start, *size, channels, num_classes, fitted) for size in sizes]
         if None not in errors:
             impossible = UserError(f"config: candidates.starts: {start.name}: {errors[-1]}")
             if section.starts and start.kind != "scratch":
@@ -240,6 +250,14 @@ def scaled(
     if not networks and impossible is not None:
         raise impossible
     return list(networks.values())
+
+
+def _anchors_set(section: config.Candidates, task: config.TaskSettings) -> bool:
+    """Returns whether the anchor size of a detector is not the published one, or was set to it."""
+    if not isinstance(task, config.EfficientDetSettings | config.FasterRCNNSettings):
+        return False
+    published = task.published.anchor_size
+    return "task.network.anchor_size" in section.kept or task.network.anchor_size != published
 
 
 def _inputs(section: config.Candidates, start: Start, side: int) -> list[int]:
@@ -260,10 +278,13 @@ def _add(
     resolution: int,
     channels: int,
     num_classes: int,
+    extents: tuple[float, float] | None,
 ) -> UserError | None:
     """Adds a network unless rounding gives one that is there already; returns why it is impossible, if it is."""
     try:
         whole = start.scaled(width, depth, resolution)
+        if extents is not None and isinstance(whole, dense.Anchored):
+            whole = dataclasses.replace(whole, anchor_size=dense.anchor_size(whole, extents).value)
         cost = models.estimate(whole, num_classes=num_classes, channels=channels)
         model, task = whole.backbone, start.task.with_network(whole)
     except UserError as error:

@@ -13,11 +13,14 @@ from tfeff.config.tasks import FasterRCNNSettings, RCNNSettings, TaskSettings, T
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.networks import Architecture
 from tfeff.networks.detectors.detector import MAXIMUM_ASPECT
-from tfeff.networks.detectors.rcnn import TwoStage
+from tfeff.networks.detectors.efficientdet import EfficientDet
+from tfeff.networks.detectors.rcnn import FasterRCNN, TwoStage
 from tfeff.networks.detectors.yolo import TABLE
 from tfeff.recipes import rules
 from tfeff.recipes.rules import WarmStart
 
+Anchored = EfficientDet | FasterRCNN
+"""Networks whose anchors have one size at all levels, in strides."""
 SMALL = TABLE["yolo"].backbone
 """The backbone of detectors from random weights."""
 RESOLUTION, MOST_PIXELS = 320, 640
@@ -27,6 +30,8 @@ DETAIL = 2
 resampled twice, which would blur them if both sizes were nearly the same."""
 OBJECT_PIXELS = 32
 """Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
+LEAST_ANCHOR = 2.0
+"""Side of the smallest square anchor, in strides; there are gaps between smaller ones."""
 SPREAD = 1.1
 """Images whose aspect ratios differ by at most this factor have a common one."""
 MOST_OBJECTS = 300
@@ -99,6 +104,24 @@ def image_size(resolution: int, longest: int, task: TaskSettings) -> Choice:
     if factor == 1:
         return Choice(wanted, "images are loaded at the network's resolution")
     return Choice(wanted, f"{factor:.3g} times the input, so that enlarged images stay sharp")
+
+
+def anchor_size(network: Anchored, extents: tuple[float, float]) -> Choice:
+    """Returns the size of a network's anchors, in strides; at most its own.
+
+    The smallest square anchor has the size of the smallest objects, but at least `LEAST_ANCHOR` strides, and the
+    largest one at least that of the largest objects.
+
+    Args:
+        network: description of the whole network.
+        extents: sizes of the smallest and the largest objects, relative to the longer side of their image.
+    """
+    least, most = min(network.anchor_scales), max(network.anchor_scales)
+    fine, coarse = least * 2 ** network.anchors.levels[0], most * 2 ** network.anchors.levels[-1]
+    small, large = (extent * network.resolution for extent in extents)
+    size = min(round(max(small / fine, large / coarse, LEAST_ANCHOR / least), 1), network.anchor_size)
+    objects = f"{small:.0f} to {large:.0f} pixels (10th to 90th percentile, classes counted equally)"
+    return Choice(size, f"anchors of {size * fine:.0f} to {size * coarse:.0f} pixels for objects of {objects}")
 
 
 def max_objects(most: int, task: TaskSettings) -> Choice:

@@ -60,6 +60,7 @@ class AnnotatedImages:
         count: number of training images, without those that are held out.
         objects: mean number of objects of the images that show any.
         extent: median of the objects' sizes: square root of the box's area, relative to the image's longer side.
+        extents: 10th and 90th percentile of these sizes if all classes had equally many objects.
         class_images: for each class, number of training images that show it.
         most: number of objects of the image that has the most, with those that do not count.
         side: median of the images' longer sides, in pixels.
@@ -72,6 +73,7 @@ class AnnotatedImages:
     count: int
     objects: float
     extent: float
+    extents: tuple[float, float]
     class_images: tuple[int, ...]
     most: int
     side: int
@@ -140,22 +142,29 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     """
     source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
     images = source.load(data.train_split)
-    extents, shown, most, class_images = list[float](), 0, 0, np.zeros(images.num_classes, np.int64)
+    extents, labels = list[np.ndarray](), list[np.ndarray]()
+    shown, most, class_images = 0, 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
-        boxes = objects.boxes_yxyx[~objects.ignored]
+        boxes, own = objects.boxes_yxyx[~objects.ignored], objects.labels[~objects.ignored]
         areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        extents += (np.sqrt(areas) / max(height, width)).tolist()
+        extents.append(np.sqrt(areas) / max(height, width))
+        labels.append(own)
         shown += len(boxes) > 0
         most = max(most, len(objects))
-        class_images[np.unique(objects.labels[~objects.ignored])] += 1
-    if not extents:
+        class_images[np.unique(own)] += 1
+    if not shown:
         raise UserError(f"{images.name}: no objects to train on")
     share = _trained_share(data, len(images), source)
+    sizes, classes = np.concatenate(extents), np.concatenate(labels)
+    small, large = np.quantile(
+        sizes, [0.1, 0.9], weights=1 / np.bincount(classes)[classes], method="inverted_cdf"
+    ).tolist()
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
         count=_required(round(share * len(images)), images),
-        objects=len(extents) / shown,
-        extent=float(np.median(extents)),
+        objects=len(sizes) / shown,
+        extent=float(np.median(sizes)),
+        extents=(small, large),
         class_images=tuple(max(1, round(share * each)) if each else 0 for each in class_images.tolist()),
         most=most,
         side=int(np.median(images.sizes.max(axis=1))),

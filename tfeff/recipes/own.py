@@ -218,7 +218,7 @@ RULED = tuple(
     f"experiment.{key}"
     for key in (
         *("data.cache", "data.class_balanced", "data.validation_fraction"),
-        *("optimizer.", "schedule.", "task.plain_epochs", "task.teacher.", "training."),
+        *("optimizer.", "schedule.", "task.network.anchor_size", "task.plain_epochs", "task.teacher.", "training."),
     )
 )
 """Beginnings of the keys that `trained_for_images`, `rules.taught` and budget searches choose."""
@@ -415,6 +415,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **dense.detections(counted.most, settings.task),
     }
     settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
+    whole = settled.description
+    if isinstance(whole, dense.Anchored) and not starting.may_be_whole(model.weights, start, run, settings.task):
+        described["task.network.anchor_size"] = dense.anchor_size(whole, counted.extents)
     size = dense.image_size(settled.model.resolution, counted.longest, settled.task)
     settled = config.chosen(settled, {"data.image_size": size.value}, kept)
     return {

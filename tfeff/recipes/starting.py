@@ -8,6 +8,7 @@ from tfeff.config import Choice, Choices, Experiment, TaskSettings
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.recipes.rules import WarmStart
 
 LAYERS = "task.network.", "task.stretch", "task.anchors_per_level"
 """Beginnings of the keys that decide which layers a detector has besides its backbone, and how images fit its input."""
@@ -49,6 +50,12 @@ def layers(task: TaskSettings, wanted: TaskSettings, weights: str | None, kept: 
         for key, value in changed.items()
         if key.startswith(LAYERS) and key != "task.network.aspect"
     }
+
+
+def may_be_whole(weights: str | None, start: WarmStart, run: Experiment | None, task: TaskSettings) -> bool:
+    """Returns whether the weights may be those of a whole detector of this task, which predicts relative to its own
+    anchors: COCO weights, a run of the task (`run_of`), or a file that is not a run's."""
+    return start.kind == "file" and weights is not None and (run is None or run.task.name == task.name)
 
 
 def published(task: TaskSettings) -> Choices:
