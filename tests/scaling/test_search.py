@@ -347,7 +347,7 @@ GIVEN_COEFFICIENTS = config.Search(
 
 def test_trainings_that_find_learning_rates_are_counted(monkeypatch):
     timing = {"start": 0.0, "image": 1e-3}
-    monkeypatch.setattr(progress, "collect", lambda executor, calls: dict.fromkeys(calls, timing))
+    monkeypatch.setattr(progress, "collect", lambda executor, calls, check: dict.fromkeys(calls, timing))
     fixed = dataclasses.replace(GIVEN_COEFFICIENTS, trials=config.Trials(batch_size="fixed", learning_rate="fixed"))
     seconds = [forecast(prepare(each), None, SimpleNamespace(slots=1)).members for each in (fixed, GIVEN_COEFFICIENTS)]
     networks = 3  # the baseline and two members

@@ -389,7 +389,9 @@ def _loaded(settings: config.BudgetSearch, largest: int, whole: LabeledImages | 
     chooses = settings.candidates.training == "rules" and "data.cache" not in settings.candidates.kept
     if not chooses or data.cache != "memory":
         return settings
-    return config.replaced(settings, {"experiment.data.cache": own.cache(settings.experiment, whole).value})
+    base = settings.experiment
+    cache = own.cache(base.task, base.data, base.description.size, whole)
+    return config.replaced(settings, {"experiment.data.cache": cache.value})
 
 
 def _shortlist(

@@ -95,16 +95,19 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     settled = config.chosen(settings, {key: choice.value for key, choice in loading.items()}, kept)
     return {
         **loading,
-        "data.cache": cache(settled, counted),
+        "data.cache": cache(settled.task, settled.data, settled.description.size, counted),
         **chosen,
         **stored_features(chosen, settings.task, settings.optimizer, settings.training, settings.data, given),
     }
 
 
-def cache(settings: Experiment, counted: LabeledImages | AnnotatedImages) -> Choice:
-    """Returns whether the images of an experiment are kept in memory, at the size at which it loads them."""
-    task, data = settings.task, settings.data
-    (height, width), side = settings.description.size, data.image_size
+def cache(task: TaskSettings, data: Data, size: tuple[int, int], counted: LabeledImages | AnnotatedImages) -> Choice:
+    """Returns whether images are kept in memory, at the size at which a run loads them.
+
+    Args:
+        size: (height, width) of the network's input, in pixels.
+    """
+    (height, width), side = size, data.image_size
     whole: float | None = getattr(task, "center_crop", None)
     if side is None and whole is None and counted.size is not None:  # as `selection.image_size`
         height, width = counted.size
@@ -424,7 +427,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **splits,
         **described,
         "data.image_size": size,
-        "data.cache": cache(settled, counted),
+        "data.cache": cache(settled.task, settled.data, settled.description.size, counted),
         **training_for_boxes(
             counted, settled.model, settled.task, given, settings.data.channels, settings.needs_validation
         ),
