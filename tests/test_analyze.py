@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.analysis.diagnosis.drawn_objects import drawings, everywhere, write_voc
 from tests.verbs import Verbs
 
 
+@pytest.mark.slow
 def test_a_dataset_before_training(verbs: Verbs, tmp_path: Path) -> None:
     splits = {"train": drawings(20, 1), "val": drawings(8, 2)}
     name = write_voc(tmp_path / "data", everywhere(splits, lambda each: each.boxes(lambda b: (b[1], b[0], b[3], b[2]))))

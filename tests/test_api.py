@@ -92,6 +92,7 @@ def first_blocks(make, **options):
     return keras.Model(whole.inputs, whole.get_layer("block_2_add").output)
 
 
+@pytest.mark.slow
 def test_the_documented_blocks_run(here, monkeypatch):
     backbone = config.architecture("resnet", width=4, stage_blocks=(1, 1, 1), stem="7x7", resolution=64)
     smaller = partial(models.build_detector, backbone=backbone, levels=("P3", "P4"), neck_channels=8)
@@ -134,6 +135,7 @@ def test_the_readme_shows_what_is_documented():
 NOTEBOOKS = {path.stem for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["own_images", *map(thorough, sorted(NOTEBOOKS - {"own_images"}))])
 def test_the_notebooks_run(name, here, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
@@ -150,6 +152,7 @@ def test_the_notebooks_run(name, here, tmp_path, monkeypatch):
     assert shown
 
 
+@pytest.mark.slow
 def test_python_and_the_command_line_do_the_same(photos, verbs, tmp_path):
     run = tfeff.train(
         api.own_images(f"folder:{photos / 'photos'}", TINY | PLAIN), tmp_path / "python", export=False, quiet=True
@@ -171,6 +174,7 @@ def test_python_and_the_command_line_do_the_same(photos, verbs, tmp_path):
         np.testing.assert_allclose(each.probabilities, again.probabilities, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_asks_for_the_same_images_and_augmentation(tmp_path, monkeypatch):
     x = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
     y = np.arange(40) % 2
@@ -232,6 +236,7 @@ def two_convolutions(name="small", kernel=3):
     return keras.Model(images, keras.layers.Conv2D(16, 3, strides=2, padding="same")(x), name=name)
 
 
+@pytest.mark.slow
 def test_a_classifier_on_an_own_backbone_is_trained_reopened_and_resumed(tmp_path, monkeypatch):
     model, images, settings = made(two_convolutions), colors(), config.override(config.Experiment(), SMALL)
     another = made(partial(two_convolutions, "another", kernel=5))
@@ -271,6 +276,7 @@ def test_a_classifier_on_an_own_backbone_is_trained_reopened_and_resumed(tmp_pat
     assert more.metrics[-1]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_a_result_omits_costs_that_are_unknown(tmp_path, capsys):
     images = keras.Input((32, 32, 3))
     x = keras.layers.Conv2D(4, 3, strides=8, padding="same")(images)
@@ -283,6 +289,7 @@ def test_a_result_omits_costs_that_are_unknown(tmp_path, capsys):
     assert "the multiply-adds of MultiHeadAttention are unknown" in "".join(capsys.readouterr().out.split("\n"))
 
 
+@pytest.mark.slow
 def test_layers_of_an_own_backbone_are_frozen_by_their_names(tmp_path):
     model = made(keras_cv_mobilenet)
     frozen = {**SMALL, "optimizer.frozen": ("Conv*", "expanded_conv*", "squeeze*"), "training.feature_variants": 1}
@@ -351,6 +358,7 @@ class Focal(config.ClassificationSettings):
     gamma: float = 2.0
 
 
+@pytest.mark.slow
 def test_an_own_loss_is_trained_and_recorded(tmp_path, monkeypatch):
     images = colors()
     settings = config.override(config.Experiment(), {**SMALL, "model.width": 4, "model.stage_blocks": (1, 1)})
@@ -379,6 +387,7 @@ def test_an_own_loss_is_trained_and_recorded(tmp_path, monkeypatch):
         tfeff.open(tmp_path / "plain", task=Focal())
 
 
+@pytest.mark.slow
 def test_an_own_task_stands_in_a_python_config(tmp_path, verbs):
     file = tmp_path / "focal.py"
     file.write_text("""

@@ -27,6 +27,7 @@ WITHOUT_MIRROR = {
     "tests/rcnn/test_runs.py",
     "tests/runs/test_corrupt_images.py",
     "tests/serving/test_clients.py",
+    "tests/tasks/test_cut_objects.py",
     "tests/test_architecture.py",
     "tests/test_commands.py",
     "tests/test_documents.py",
@@ -108,6 +109,7 @@ def test_every_verb_is_listed_and_every_listed_verb_exists() -> None:
     assert {path.stem for path in (ROOT / "tfeff").glob("*.py")} - not_verbs == set(cli.VERBS)
 
 
+@pytest.mark.slow
 def test_subpackages_load_on_first_use() -> None:
     code = (
         "import sys, tfeff; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules);"

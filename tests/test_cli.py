@@ -95,6 +95,7 @@ def test_train_evaluates_exports_and_lists_the_files(trained):
     assert (trained.workdir / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_rerunning_a_finished_run_only_evaluates(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     (run / "result.json").unlink()
@@ -215,6 +216,7 @@ def test_an_empty_class_is_an_error_before_training(verbs, images, config, tmp_p
     assert "epoch" not in done.out
 
 
+@pytest.mark.slow
 def test_a_test_split_may_lack_a_class(verbs, images, config, tmp_path):
     root = images("test/b")
     (root / "test/b").mkdir()
@@ -245,6 +247,7 @@ def test_corrupt_images_are_listed(verbs, images, config, tmp_path):
     assert "005.jpg" not in done.err
 
 
+@pytest.mark.slow
 def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
     root = images()
     files = corrupt(root)
@@ -257,6 +260,7 @@ def test_corrupt_images_can_be_skipped(verbs, images, config, tmp_path):
     assert record["train_examples"] + record["validation_examples"] == 76
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_evaluated_without_images_that_were_damaged_since(verbs, images, config, tmp_path):
     root, run = images(), f"--workdir={tmp_path / 'run'}"
     flags = [f"--config={config}", run, f"--config.data.source=folder:{root}", "--config.training.epochs=1"]
@@ -269,6 +273,7 @@ def test_a_finished_run_is_evaluated_without_images_that_were_damaged_since(verb
     assert "11 images" in verbs("evaluate", run).succeeds().out
 
 
+@pytest.mark.slow
 def test_divergence_keeps_the_last_good_checkpoint(verbs, images, config, tmp_path):
     flags = [f"--config={config}", f"--workdir={tmp_path / 'run'}", f"--config.data.source=folder:{images()}"]
     explode = ("name=step", "boundaries=1", "decay_rate=1e30")  # the second epoch's learning rate
@@ -313,6 +318,7 @@ def test_errors_of_damaged_files(trained, verbs, tmp_path, name):
     verbs("evaluate", f"--workdir={run}").fails_with(str(run / name))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
     run = trained.copy(tmp_path / "run")
     before = (run / "result.json").read_bytes()
@@ -323,6 +329,7 @@ def test_a_full_disk_leaves_no_partial_files(trained, verbs, tmp_path):
     assert not list(run.glob(".*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["checkpoints", thorough("tensorboard"), thorough("figures")])
 def test_runs_resume_after_the_disk_was_full(trained, verbs, tmp_path, part):
     run = tmp_path / "run"
@@ -351,6 +358,7 @@ def test_evaluate_prints_only_json(trained, verbs, tmp_path):
     assert report["examples"] == 8
 
 
+@pytest.mark.slow
 def test_a_diagnosis_as_json_writes_the_page_too(trained, verbs, tmp_path):
     done = verbs("analyze", f"--workdir={trained.workdir}", "--json", f"--out={tmp_path / 'out'}")
     assert json.loads(done.out)["links"]
@@ -426,6 +434,7 @@ def test_out_of_memory_names_what_the_verb_can_change(verb, flags, advice):
     assert f"error: out of memory (5 GB); {advice}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_range_test_writes_its_result_and_trains_nothing(verbs, config, tmp_path):
     flags = [f"--config={config}", "--config.data.source=embedded:digits"]
     done = verbs("train", *flags, f"--workdir={tmp_path}", "--range_test")

@@ -202,6 +202,7 @@ SMALLER = {
 """What makes a command of the README last seconds, by verb and config."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_the_commands_of_the_readme_run(
     verbs: Verbs, image_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

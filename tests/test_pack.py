@@ -35,6 +35,7 @@ def command(source: str, tmp_path: Path, name: str) -> tuple[list[str], Path]:
     return ["train", f"--config={tmp_path / name}.py", f"--workdir={workdir}", "--noevaluate"], workdir
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_run_equals_one_on_the_folder(verbs, folder, tmp_path):
     done = verbs("pack", f"--dataset=folder:{folder}", f"--out={tmp_path / 'packed'}").succeeds()
     assert "56 images, 0 MB in 1 file" in done.out

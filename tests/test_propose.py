@@ -110,6 +110,7 @@ def test_threads_and_a_cluster_give_the_same_boxes(verbs, root, whole, tmp_path)
     assert content(tmp_path / "ray") == content(whole)
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_without_computing_twice(verbs, root, whole, tmp_path):
     out, moments, known = tmp_path / "store", random.Random(3), 0
     for _ in range(KILLS):

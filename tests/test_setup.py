@@ -41,6 +41,7 @@ def test_the_wheel_has_package_and_configs(wheel):
     assert not [name for name in packed if name.startswith(("configs/", "tests/", "tools/"))]
 
 
+@pytest.mark.slow
 def test_the_wheel_runs_from_another_folder(wheel, tmp_path):
     environment, elsewhere = tmp_path / "environment", tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import tensorflow as tf
 
 from tests.thoroughness import only_thorough
@@ -49,6 +50,7 @@ def test_a_family_as_a_table(verbs: Verbs) -> None:
 SMALL = ("--resolution=16", "--width_coefficient=0.1", "--depth_coefficient=0.1", "--num_classes=4")
 
 
+@pytest.mark.slow
 def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path) -> None:
     out = tmp_path / "latencies.json"
     flags = ("--latency", "--format=litert", "--threads=1", f"--out={out}", "--json", *SMALL)
@@ -93,6 +95,7 @@ cli.run(summary.main)
 """
 
 
+@pytest.mark.slow
 def test_latencies_are_kept_if_that_of_a_later_network_fails(tmp_path: Path) -> None:
     out = tmp_path / "latencies.json"
     flags = ("--family=mobilenet", "--latency", "--format=litert", "--threads=1", f"--out={out}", "--json", *SMALL)
@@ -141,6 +144,7 @@ def test_exported_models_are_timed_in_turn(verbs: Verbs, tmp_path: Path) -> None
     assert all(row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_model_that_fits_images_itself_is_named(verbs: Verbs, tmp_path: Path) -> None:
     network = models.build(models.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16), num_classes=2)
     exportable = Exportable(ClassificationTask(), network, ["a", "b"], None, 3)
@@ -187,6 +191,7 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> Non
         verbs("summary", *flags).fails_with(message)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_is_no_error() -> None:
     """Such as `head`."""
     command = [sys.executable, "-m", "tfeff.summary", "--model=resnet50"]

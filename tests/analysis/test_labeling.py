@@ -49,6 +49,7 @@ def test_more_images_than_there_are():
     assert sorted(labeling.choose(np.float32([CERTAIN, TORN]), np.ones((2, 4), np.float32), 10)) == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["memory", "disk"])
 def test_the_images_are_kept_neither_in_memory_nor_on_disk(runs, image_folder, tmp_path, monkeypatch, cache):
     monkeypatch.setattr(filling, "free_memory", lambda: 0)

@@ -24,6 +24,7 @@ def listed(section=SECTION, starts=(LITE0,)):
     return candidates.scaled(section, list(starts), side=1000, channels=3, num_classes=2)
 
 
+@pytest.mark.slow
 def test_distinct_networks_have_their_exact_cost():
     found = listed()
     assert len(found) == 2 * 2 * 2  # a depth of 0.99 rounds to the same blocks

@@ -48,6 +48,7 @@ def sizes(name: str, detector: str | None = None) -> list[models.Architecture | 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [LITE0, DETECTOR], ids=["classifier", "detector"])
 def test_latencies_of_another_device_are_those_of_the_same_family(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

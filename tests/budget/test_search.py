@@ -24,6 +24,8 @@ from tfeff.scaling.search import open_store as scaling_store
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
 
+pytestmark = pytest.mark.slow
+
 START = """
 from tfeff.config import *
 

@@ -13,6 +13,7 @@ MODULE = runpy.run_path(str(PATH))
 BCCD = re.search(r"folds of BCCD[^:]*: (.*?)\nResult", MODULE["__doc__"], re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sizes"),
     [([], ["256x256", "320x320", "384x384"]), (BCCD and BCCD[1].split(), ["224x288", "288x384", "352x480"])],

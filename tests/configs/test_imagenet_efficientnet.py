@@ -187,6 +187,7 @@ def test_25_thousand_training_images_are_held_out_and_the_validation_split_is_th
     assert (plan.train, plan.validation, plan.test) == ("train", None, "validation")
 
 
+@pytest.mark.slow
 def test_the_best_epoch_by_accuracy_is_kept_and_evaluated(image_folder, tmp_path, without_figures) -> None:
     """A whole run of the config with a tiny network, its evaluation on whole images, and the exported model."""
     counts = {"train/a": 20, "train/b": 20, "val/a": 5, "val/b": 4}

@@ -64,6 +64,7 @@ def by_definition(found, truth, label, threshold):
     return float(area), float(eleven)
 
 
+@pytest.mark.slow
 def test_average_precision_equals_its_definition(make_case):
     undefined = 0
     for seed in range(1000):

@@ -72,6 +72,7 @@ def test_sizes_are_those_of_the_annotations(make_case, tmp_path):
     assert changed == {name for name in METRICS if name.endswith(("small", "medium", "large"))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pairs", [2**15, 300, 1])
 def test_metrics_equal_pycocotools_with_more_detections_than_count(pairs, make_case, tmp_path, monkeypatch):
     monkeypatch.setattr(coco, "PAIRS", pairs)

@@ -85,6 +85,7 @@ def test_undefined_without_pairs_of_one_kind():
     assert np.isnan(pairs_of(np.eye(3), [0, 1, 2]).rates(0.5)[1])
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_area_of_further_images():
     """Of 40 samples of images with the same distribution, about 95 % have an interval that covers the area of many."""
     rng = np.random.default_rng(0)

@@ -60,6 +60,7 @@ def test_errors_are_logged_only_where_gpus_could_be_missing(tmp_path: Path, devi
     assert imported(tmp_path, package, CUDA_VISIBLE_DEVICES=devices).stdout == f"level {level}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the lines are those of oneDNN on Linux")
 def test_no_line_is_logged_about_types_that_the_cpu_cannot_compute_with() -> None:
     """oneDNN logs one when a graph first has bytes or half floats, unless the CPU has instructions for them."""

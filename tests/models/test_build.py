@@ -37,6 +37,7 @@ def images(resolution: int, channels: int = 3, batch: int = 2) -> np.ndarray:
     return np.random.default_rng(1).uniform(0, 255, (batch, resolution, resolution, channels)).astype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "resolution"),
     [
@@ -59,6 +60,7 @@ def test_level_n_has_stride_two_to_the_n(name: str, resolution: int) -> None:
         assert feature_map.shape[3] == network.pyramid[level].shape[3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_trainable_weight_has_a_gradient(name: str) -> None:
     network = models.build(name, resolution=32, num_classes=5, **SMALL[name])
@@ -75,6 +77,7 @@ def test_every_trainable_weight_has_a_gradient(name: str) -> None:
             assert np.any(np.asarray(gradient) != 0), weight.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_gray_images_other_classes_and_no_top(name: str) -> None:
     network = models.build(name, resolution=16, channels=1, num_classes=7, **SMALL[name])
@@ -84,6 +87,7 @@ def test_gray_images_other_classes_and_no_top(name: str) -> None:
     assert backbone.output.shape[1:3] == (side, side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_saving_and_loading_preserve_outputs_and_levels(name: str, tmp_path: Path) -> None:
     network = models.build(name, resolution=24, num_classes=3, mean=(1, 2, 3), std=(50, 60, 70), **SMALL[name])
@@ -96,6 +100,7 @@ def test_saving_and_loading_preserve_outputs_and_levels(name: str, tmp_path: Pat
     assert loaded.resolution == 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_mixed_precision_keeps_preprocessing_and_logits_in_float32(name: str) -> None:
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -114,6 +119,7 @@ def test_mean_and_std_are_in_pixel_units() -> None:
     np.testing.assert_allclose(np.ravel(got), [1, 2, -2], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

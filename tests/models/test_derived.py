@@ -37,6 +37,7 @@ def test_levels_of_the_readme_example() -> None:
     assert shapes(network) == {"P2": (24, 24, 48), "P3": (12, 12, 96), "P4": (6, 6, 96)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resolution", [8, 33, 64])
 @pytest.mark.parametrize("levels", [["P1"], ["P3", "P1"], ["P4"], ["P6", "P2"], ["P7", "P3", "P5"]])
 def test_level_n_has_stride_two_to_the_n(levels: list[str], resolution: int) -> None:
@@ -113,6 +114,7 @@ def test_extending_a_pyramid_equals_building_it_at_once() -> None:
         np.testing.assert_allclose(once(images())[level], feature_map, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mobilenet-v2", "efficientnet-b0", "resnet50", "convnext-tiny", "mobilenet-v3-small", "regnet-y-400mf"]
 )
@@ -238,6 +240,7 @@ def network(channels: int = 3) -> keras.Model:
     return models.build("resnet", width=4, stage_blocks=(1, 1, 1, 1), resolution=15, num_classes=5, channels=channels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("channels", "mirrored", "shift"), [(1, False, 0), (3, True, 0), (3, False, 1), (1, True, 1), (3, True, 3)]
 )
@@ -283,6 +286,7 @@ def test_an_embedder_has_a_vector_and_similarities_to_proxies():
 SHAPES = {"stage_blocks": (1, 1, 1, 1), "width": 4}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -325,6 +329,7 @@ def test_a_resized_network_is_the_network_built_for_that_size(
     assert np.isfinite(network(np.resize(x, (2, 64, 64, 3)))).all()  # which still takes images of its own size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task", ["yolo", "efficientdet", "faster_rcnn", thorough("anchor_yolo"), thorough("fast_rcnn")]
 )

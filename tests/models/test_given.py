@@ -54,6 +54,7 @@ def last(outputs):
     return np.asarray(outputs["P3"] if isinstance(outputs, dict) else outputs)
 
 
+@pytest.mark.slow
 @MOST
 @pytest.mark.parametrize("training", [False, thorough(True)])
 def test_a_copy_computes_what_the_model_computes(make, training):
@@ -70,6 +71,7 @@ def test_a_copy_computes_what_the_model_computes(make, training):
         assert all(np.array_equal(*pair) for pair in zip(before, model.weights, strict=True))
 
 
+@pytest.mark.slow
 @EACH
 def test_level_n_has_stride_two_to_the_n(make):
     network = models.build(described(made(make)), num_classes=3)
@@ -79,6 +81,7 @@ def test_level_n_has_stride_two_to_the_n(make):
     }
 
 
+@pytest.mark.slow
 @MOST
 def test_names_do_not_depend_on_what_was_built_before(make):
     first = described(made(make))
@@ -125,6 +128,7 @@ def test_the_first_call_of_a_layer_is_its_level():
     np.testing.assert_allclose(network(ones), model(ones), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yolo", "efficientdet-d0", thorough("anchor-yolo"), "faster-rcnn"])
 def test_detectors_read_the_levels(name):
     backbone, levels = made(keras_cv_yolo), ("P3", "P4", "P5")
@@ -137,6 +141,7 @@ def test_detectors_read_the_levels(name):
     np.testing.assert_allclose(features(images()), backbone(images()), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_model_and_the_head():
     for make in (keras_cv_mobilenet, keras_cv_darknet):  # blocks with layers inside, too
         model = made(make)
@@ -213,6 +218,7 @@ def without_padding():
     return keras.Model(inputs, L.Conv2D(4, 3, strides=2)(L.Conv2D(4, 3, strides=2)(inputs)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [

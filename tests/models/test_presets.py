@@ -51,6 +51,7 @@ def test_a_network_takes_raw_pixels_and_computes_what_the_backbone_computes(case
     np.testing.assert_allclose(network(images()), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @among("hub-mobilenet_v3", "cv-csp_darknet")
 def test_levels_and_costs(case: str, saved) -> None:
     name, model = saved(case)
@@ -218,6 +219,7 @@ def test_a_detector(case: str, task: str, saved, tmp_path: Path, monkeypatch: py
     assert equal.any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_layers_are_frozen_by_their_names(saved, tmp_path: Path) -> None:
     name, model = saved("cv-mobilenet_v3")
     settings = config.override(config.Experiment(), {

@@ -36,6 +36,7 @@ def test_a_depth_that_rounding_removes_is_said() -> None:
     assert unchanged(models.architecture("efficientnet-b1")) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "field"),
     [

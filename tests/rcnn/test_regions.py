@@ -67,6 +67,7 @@ def test_proposal_recall_counts_covered_objects() -> None:
     assert proposal_recall(annotated, proposals) == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_a_backbone_with_the_same_weights_and_other_layers_has_its_own_features(tmp_path: Path) -> None:
     images = catalog.open_objects("embedded:placed_digits:64").load("validation").take(np.arange(2))
     proposals = [np.array([[0, 0, 40, 50]], np.float32)] * 2

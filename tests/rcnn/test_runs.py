@@ -166,6 +166,7 @@ def test_runs_share_proposals_and_features(finished: dict[str, runs.Run], stores
     assert sizes == [IMAGES] * (2 if "sliding_window" in HEADS else 1)
 
 
+@pytest.mark.slow
 def test_layers_are_unfrozen_at_their_epoch_and_features_are_read_once(
     root: Path, stores: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_detector_learns(finished: dict[str, runs.Run], head: str) -> None:
     assert result(finished[head])["mean_ap"] > 0.6
 
 
+@pytest.mark.slow
 def test_heads_are_compared(finished: dict[str, runs.Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figure, "save", save_coarsely)
     comparison.write([run.workdir for run in finished.values()], tmp_path, reporter=training.Reporter(quiet=True))
@@ -212,6 +214,7 @@ def test_of_a_detector_on_stored_features_the_dataset_is_analyzed(finished: dict
         assert bool(curve.skipped) == (head != "joint")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_one_box_regressor_for_each_class(root: Path, stores: Path, backbone: Path, tmp_path: Path) -> None:
     settings = experiment(root, stores, backbone, "joint", "task.network.class_boxes=true")
@@ -240,6 +243,7 @@ def test_a_rerun_trains_nothing(finished: dict[str, runs.Run]) -> None:
     assert final.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("head", HEADS)
 def test_evaluation_repeats_the_result_of_the_run(finished: dict[str, runs.Run], head: str) -> None:
@@ -247,6 +251,7 @@ def test_evaluation_repeats_the_result_of_the_run(finished: dict[str, runs.Run],
     assert finished[head].evaluate("test", quiet=True).report == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["joint", "classic"])
 def test_objects_of_new_images_are_predicted(finished: dict[str, runs.Run], head: str) -> None:
     """Above the detection threshold that the export carries: most objects, and few other things."""
@@ -263,6 +268,7 @@ def test_objects_of_new_images_are_predicted(finished: dict[str, runs.Run], head
     assert detections <= 2 * objects
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_the_export_detects_what_was_evaluated(finished: dict[str, runs.Run], head: str, root: Path) -> None:
     run = finished[head]
@@ -289,6 +295,7 @@ def test_the_export_accepts_an_image_without_proposals(finished: dict[str, runs.
     assert found["count"].numpy().tolist() == [0]
 
 
+@pytest.mark.slow
 def test_variables_constants_and_encoded_images_give_the_same_detections(
     finished: dict[str, runs.Run], root: Path, tmp_path: Path
 ) -> None:
@@ -310,6 +317,7 @@ def test_other_formats_are_refused(finished: dict[str, runs.Run], tmp_path: Path
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.slow
 def test_predict_draws_and_lists(verbs: Verbs, finished: dict[str, runs.Run], root: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     (tmp_path / "in" / "one.png").write_bytes((root / "images" / "000.png").read_bytes())
@@ -381,6 +389,7 @@ def test_a_workdir_belongs_to_one_config(finished: dict[str, runs.Run]) -> None:
         tfeff.train(settings, run.workdir, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_class_without_objects_is_named(root: Path, stores: Path, backbone: Path, tmp_path: Path) -> None:
     """The number of classes is that of the backbone, which has seen all."""
     copy = tmp_path / "images"
@@ -403,6 +412,7 @@ def test_new_images_are_noticed(finished: dict[str, runs.Run], root: Path) -> No
         label.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_corrupt_images_are_skipped(backbone: Path, tmp_path: Path) -> None:
     write_voc(tmp_path / "voc", {"train": range(12), "val": range(12, 16)}, truncated=(3,))
@@ -424,6 +434,7 @@ def test_corrupt_images_are_skipped(backbone: Path, tmp_path: Path) -> None:
     assert (run.workdir / "features").is_dir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["joint", "classic"])
 def test_a_stopped_run_resumes_to_the_same_head(
     finished: dict[str, runs.Run], root: Path, stores: Path, backbone: Path, tmp_path: Path, head: str

@@ -130,6 +130,7 @@ def test_totals_of_half_precision_are_float32() -> None:
     assert {total.dtype for total in task.totals(batch, outputs, training=False).values()} == {tf.float32}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_boxes", [False, True])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", thorough("mixed_float16")])
 def test_classes_and_boxes_are_learned_in_every_precision(policy: str, class_boxes: bool) -> None:
@@ -149,6 +150,7 @@ def test_classes_and_boxes_are_learned_in_every_precision(policy: str, class_box
     assert np.abs(decoded - objects[positive]).mean() < 0.35 * proposal_error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_boxes", [False, True])
 def test_updates_are_those_of_plain_keras(class_boxes: bool) -> None:
     """Mean cross-entropy, mean smooth L1 of the positives, and the L1 penalty, minimized by Keras' own SGD."""
@@ -228,6 +230,7 @@ def by_loop(
     return sorted(detections, key=lambda row: -row[0])[: section.suppression.detections]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("boxes", [1, CLASSES])
 @pytest.mark.parametrize(("limit", "vote_overlap"), [(5, None), (100, None), (100, 0.5)])
 def test_detections_match_a_loop(boxes: int, limit: int, vote_overlap: float | None) -> None:

@@ -73,6 +73,7 @@ def test_nothing_is_held_out_if_the_source_has_a_split_for_validation(image_fold
     assert images.loaded == (56 if validates else 50)
 
 
+@pytest.mark.slow
 def test_photographs_are_drawn_with_all_their_crops(tmp_path):
     write_voc(tmp_path / "voc", {"train": range(10), "test": range(10, 14)})
     data = config.Data(source=f"crops:voc:{tmp_path / 'voc'}", train_examples=5, validation_fraction=0.0)
@@ -119,6 +120,7 @@ def test_a_single_class(image_folder):
         labeled_images(config.Data(source=f"folder:{image_folder({'train/ant': 3})}"))
 
 
+@pytest.mark.slow
 def test_images_with_objects(tmp_path):
     write_voc(tmp_path / "voc", {"train": range(10), "test": range(10, 14)})
     data = config.Data(source=f"voc:{tmp_path / 'voc'}", validation_split="test")

@@ -26,6 +26,8 @@ from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
 from tfeff.training import checks
 
+pytestmark = pytest.mark.slow
+
 PATH = ROOT / "configs" / "own_images.py"
 TINY = (
     "--config.model.weights=none",

@@ -21,6 +21,7 @@ def matrix(classes):
     return pairs(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 2, 10, thorough(30), 100, thorough(250)])
 def test_names_and_numbers_do_not_overlap(classes, assert_legible):
     assert_legible(confusion_figure(matrix(classes), [LONG[i % 4] for i in range(classes)]))
@@ -69,6 +70,7 @@ def test_of_many_classes_those_with_the_most_frequent_errors_are_drawn():
     assert np.count_nonzero(shares) == 100 + len(wrong) + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "drawn"), [(100, 100), (101, 100), (150, 100)])
 def test_the_background_does_not_count_as_a_class(classes, drawn, assert_legible):
     """The classes that are drawn are those with the most examples; all but the first are confused with background."""
@@ -99,6 +101,7 @@ def figure(classes):
     return per_class_figure(names, precision, recall, f1, np.arange(classes) * 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 2, 10, 100])
 def test_names_and_numbers_do_not_overlap_per_class(classes, assert_legible):
     assert_legible(figure(classes))

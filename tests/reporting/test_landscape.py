@@ -31,6 +31,7 @@ def candidates(count, folds, equal=False):
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("equal", [False, True])
 @pytest.mark.parametrize(("count", "folds"), [(0, 1), (1, 1), (3, 1), (20, 3), (25, 10)])
 def test_texts_do_not_overlap(count, folds, equal, assert_legible):

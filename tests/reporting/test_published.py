@@ -31,6 +31,7 @@ def test_each_row_has_a_source():
         assert row.macs > 0
 
 
+@pytest.mark.slow
 def test_texts_of_figures_do_not_overlap(assert_legible):
     own = [{"name": "own", "macs": 9e8, "params": 3.4e6}]
     assert_legible(published.published_figure(own))

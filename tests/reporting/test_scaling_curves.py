@@ -64,6 +64,7 @@ def every_figure(points):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "points",
     [

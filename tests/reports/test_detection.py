@@ -192,6 +192,7 @@ def test_the_answer_has_the_counts_at_the_threshold(make_case: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_threshold_is_that_of_the_export(make_case: Any) -> None:
     """Without validation images, the default; test images never choose it."""
     found, truth = make_case(0)

@@ -84,6 +84,7 @@ def expected() -> set[str]:
     return {f"{name} {file}" for name in ("ants", "bees") for file in list(damaged_files())[:CORRUPT]}
 
 
+@pytest.mark.slow
 def test_the_same_images_are_corrupt_everywhere(
     folder: Path, expected: set[str], tmp_path: Path, without_figures: None
 ) -> None:

@@ -173,6 +173,7 @@ def test_notes_on_the_folder_are_passed_on(exported: Path, gallery: Path) -> Non
     assert notes[1].startswith("gallery: 4 images")
 
 
+@pytest.mark.slow
 def test_the_state_is_that_of_the_files_that_were_read(exported: Path, gallery: Path, tmp_path: Path) -> None:
     def state(**options: object) -> str:
         return runs.load_predictor(exported, gallery=gallery, **options).gallery.state
@@ -199,6 +200,7 @@ def test_a_gallery_is_read_in_batches(exported: Path, gallery: Path) -> None:
     assert batched.files == whole.files
 
 
+@pytest.mark.slow
 def test_a_gallery_is_read_again_only_if_something_has_changed(exported: Path, gallery: Path, tmp_path: Path) -> None:
     loaded, done = dict[object, object](), list[int]()
 

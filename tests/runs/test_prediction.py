@@ -107,6 +107,7 @@ def coco_scores(annotations: Path, detections: Path) -> list[float]:
     return evaluation.stats.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [int, float, str])
 @pytest.mark.parametrize("name", ["drawn", "yolo:coco128", "voc:bccd/BCCD"])
 def test_perfect_detections_of_a_coco_dataset_have_an_ap_of_1(
@@ -256,6 +257,7 @@ def test_damaged_images_are_listed_and_the_others_predicted(
         runs.write_predictions(runs.load_predictor(exported["classifier"]), only, tmp_path / "none", key="")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "localizer"])
 def test_an_interrupted_call_resumes_without_repeating(
     exported: dict[str, Path], photos: Path, tmp_path: Path, kind: str
@@ -462,6 +464,7 @@ def test_images_are_found_as_sources_find_them(photos: Path, tmp_path: Path) -> 
     assert len(list((tmp_path / "out").rglob("*.png"))) == COUNT + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "localizer", "detector"])
 def test_nearly_black_images_and_other_files_are_said(
     exported: dict[str, Path], photos: Path, tmp_path: Path, kind: str
@@ -557,6 +560,7 @@ def test_predictions_that_are_not_finite_are_listed(photos: Path, tmp_path: Path
     assert not np.isnan([row["probability"] for row in done.rows.values()]).any()
 
 
+@pytest.mark.slow
 def test_a_detector_whose_predictions_are_not_finite_is_refused(tmp_path: Path) -> None:
     task, network = detector("yolo", np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32))
     shape = {"image_size": None, "size": (64, 64), "channels": 3}

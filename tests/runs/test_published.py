@@ -61,6 +61,7 @@ def expected(photo: np.ndarray) -> np.ndarray:
     return np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
 
 
+@pytest.mark.slow
 def test_a_published_classifier_knows_a_flower_and_a_palace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verbs: Verbs
 ) -> None:
@@ -95,6 +96,7 @@ def test_an_export_replaces_those_of_other_versions(tmp_path: Path, monkeypatch:
     assert {each.name for each in folder.glob("resnet50-*")} == {exported.name, "resnet50-v1.5-01234567"}
 
 
+@pytest.mark.slow
 def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> None:
     out = tmp_path / "lite0.tflite"
     verbs("export", "--model=efficientnet-lite0", f"--out={out}").succeeds()
@@ -108,6 +110,7 @@ def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> Non
     verbs("export", f"--out={out}").fails_with("give either --workdir=DIR")
 
 
+@pytest.mark.slow
 def test_a_published_detector_has_the_ids_of_coco(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small network takes the place of EfficientDet-D0; tests/models/weights/test_coco.py reads published weights."""
     scales = {"width_coefficient": 0.1, "depth_coefficient": 0.1}

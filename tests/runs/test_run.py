@@ -83,6 +83,7 @@ def test_a_file_of_an_unknown_format_is_not_a_folder(name: str, hint: str, tmp_p
         runs.Run(tmp_path).export(tmp_path / "model_0.5")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_that_was_continued_predicts_with_its_new_weights(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)

@@ -59,6 +59,7 @@ def values(run: Run, images: np.ndarray, runtime: str) -> list[np.ndarray]:
     return [each.probabilities for each in found]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", FORMATS)
 def test_every_runtime_predicts_and_evaluates_alike(run: Run, images: np.ndarray, runtime: str) -> None:
     for package in PACKAGES[runtime]:
@@ -72,6 +73,7 @@ def test_every_runtime_predicts_and_evaluates_alike(run: Run, images: np.ndarray
     assert {key: here[key] for key in numbers} == pytest.approx(numbers, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", [format if format == "litert" else thorough(format) for format in FORMATS])
 def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> None:
     for package in PACKAGES[runtime]:
@@ -168,6 +170,7 @@ def test_the_tiles_of_the_first_image_count(run: Run, tmp_path: Path, monkeypatc
     assert considered == [7 * 12, 7 * 12]
 
 
+@pytest.mark.slow
 def test_one_that_differs_is_not_chosen_but_can_be_given(
     run: Run, images: np.ndarray, measured: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def every_network(baseline, max_blocks, max_width, max_resolution):
         yield architecture, models.estimate(architecture, num_classes=10, channels=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "bounds",
     [
@@ -62,6 +63,7 @@ def test_all_networks_within_the_budget_are_found(bounds):
     assert len(expected) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [thorough("mobilenet-v1"), "mobilenet-v2", thorough("efficientnet-b0"), "convnext-tiny"]
 )

@@ -25,6 +25,8 @@ from tfeff.trials import progress
 from tfeff.trials.progress import VALIDATION_SHARE
 from tfeff.trials.store import TrialStore
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from tfeff.config import *
 

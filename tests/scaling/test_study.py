@@ -27,6 +27,7 @@ SEARCH = config.Search(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -51,6 +52,7 @@ def test_errors_of_late_stages_are_reported_before_training(overrides, words):
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.slow
 def test_a_detector_has_no_surface(monkeypatch):
     monkeypatch.setattr(placed_digits, "COUNTS", {"train": 800, "validation": 2, "test": 2})
     search = config.override(

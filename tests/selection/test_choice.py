@@ -183,6 +183,7 @@ def films(root):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", [None, r"(film\d)_"])
 @pytest.mark.parametrize("proposals", [False, True])
 def test_crops_match_the_hold_out_of_a_detector_that_skips_corrupt_images(tmp_path, groups, proposals):
@@ -210,6 +211,7 @@ def test_crops_match_the_hold_out_of_a_detector_that_skips_corrupt_images(tmp_pa
     assert not groups or not train & held_out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
@@ -286,6 +288,7 @@ def test_reduced_decoding_without_effect_is_a_note(values, effect):
     assert not notes if effect else "images have 8x8 pixels" in notes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("augmentation", "noted"), [("hue=0.1", False), ("mosaic=0.5", True), ("mixup=0.5", True)])
 def test_images_that_augmentation_joins_can_have_more_objects_than_the_task_uses(tmp_path, augmentation, noted):
     source = write_coco(tmp_path, 6)
@@ -378,6 +381,7 @@ def test_images_that_all_show_objects_are_drawn_as_others():
     np.testing.assert_array_equal(part.validation, expected.validation)
 
 
+@pytest.mark.slow
 def test_folds_say_which_classes_are_not_trained(tmp_path):
     said = []
     for fold in range(4):

@@ -23,6 +23,7 @@ def test_the_validation_split_of_a_finished_run_has_its_held_out_images():
     assert again.dataset.ids == dataset.validation.dataset.ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "disk", "none"])
 def test_only_the_images_of_a_part_are_decoded(image_folder, tmp_path, monkeypatch, kind):
     root = image_folder({"train/a": 20, "train/b": 20})
@@ -74,6 +75,7 @@ def test_other_classes_are_refused():
         selection.evaluation_images(selection.request(settings), "test", record, began, QUIET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["test", "validation"])
 @pytest.mark.parametrize("own", [False, True])
 def test_splits_drawn_from_changed_images_are_refused(tmp_path, split, own):
@@ -199,6 +201,7 @@ def test_an_overlapping_validation_list_is_not_evaluated(dataset):
         )
 
 
+@pytest.mark.slow
 def test_a_run_on_given_datasets_is_evaluated_on_splits_of_its_source(dataset):
     changes = ["data.train_split=trainval", "data.validation_split=validation", "data.image_size=8"]
     settings = config.override(digits(source=f"crops:voc:{dataset('bccd') / 'BCCD'}", channels=3), changes)

@@ -118,6 +118,7 @@ def change(data: Path, what: str) -> None:
             (data / "data.yaml").write_text(text.replace("dog", "wolf"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -136,6 +137,7 @@ def test_changes_of_a_folder_are_named(folder: Run, what: str, words: list[str])
     refused(folder, what, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -190,6 +192,7 @@ def test_a_validation_split_may_not_be_added(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["folder", "boxes"])
 def test_unchanged_images_resume(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -128,6 +128,7 @@ def test_a_corrupt_test_image_is_found_with_those_of_the_other_splits(tmp_path, 
         read(strict)
 
 
+@pytest.mark.slow
 def test_a_training_and_its_evaluation_say_everything_once(tmp_path, without_figures):
     root = tmp_path / "data"
     settings = split_folder(root)

@@ -24,6 +24,8 @@ from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ClassificationTask, ImageTask
 from tfeff.tasks.task import ImageReading
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serving.md"
 CLIENTS = dict(re.findall(r"### ([^\n]+)\n(?:(?!###).)*?```python\n(.+?)```", DOCUMENT.read_text("utf-8"), re.DOTALL))
 """Heading -> program."""

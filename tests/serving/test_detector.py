@@ -59,6 +59,7 @@ def expected(
     return boxes[:count], found["labels"][:count], found["scores"][:count]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stretch", [False, True])
 def test_boxes_are_in_pixels_of_the_original_image(stretch: bool, tmp_path: Path) -> None:
     task, network = detector("yolo", random_tiles(SIDE, SIDE)[None], f"task.stretch={stretch}")
@@ -83,6 +84,7 @@ def test_boxes_are_in_pixels_of_the_original_image(stretch: bool, tmp_path: Path
         assert [NAMES[label].encode() for label in found["labels"]] == found["names"].tolist()
 
 
+@pytest.mark.slow
 def test_color_images_are_converted_for_a_grayscale_detector(tmp_path: Path) -> None:
     task, network = detector("yolo", random_tiles(SIDE, SIDE, 1)[None])
     exported = ExportedDetector(written(task, network, tmp_path))
@@ -91,6 +93,7 @@ def test_color_images_are_converted_for_a_grayscale_detector(tmp_path: Path) -> 
     assert_same_detections(exported.detect(gray.repeat(3, axis=2)), wanted, box_atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_export_computes_missing_proposals(tmp_path: Path) -> None:
     task, network = detector("fast_rcnn", random_tiles(SIDE, SIDE)[None])
     exported = ExportedDetector(written(task, network, tmp_path))
@@ -106,6 +109,7 @@ def test_the_export_computes_missing_proposals(tmp_path: Path) -> None:
     assert_same_detections(exported.detect(image), wanted, box_atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["saved_model", "litert"])
 def test_edited_metadata_apply_in_every_format(format: str, tmp_path: Path) -> None:
     task, network = detector("yolo", random_tiles(SIDE, SIDE)[None])

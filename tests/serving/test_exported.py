@@ -90,6 +90,7 @@ def export(network: tuple[keras.Model, ImageTask], format: str, *, fit: bool, fo
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "format", "fit"),
     [

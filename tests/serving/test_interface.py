@@ -62,6 +62,7 @@ def centered(channels: np.ndarray, about: dict) -> np.ndarray:
     return resized(square, about["input"][:2], kernel).transpose(1, 2, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["stretch", "crop", "letterbox", "whole", "original"])
 def test_images_can_be_fitted_by_the_caller(fit: str, tmp_path) -> None:
     class Fitted(ClassificationTask):

@@ -87,6 +87,7 @@ def written(file: Path, network: keras.Model, task: tasks.ImageTask) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_classifiers_open_without_tfeff(opened: Opened, tmp_path: Path) -> None:
     files, expected = dict[Path, list[np.ndarray]](), list[np.ndarray]()
     for name, settings in SMALL.items():
@@ -110,6 +111,7 @@ def test_the_network_can_be_trained_further() -> None:
     assert abs((found[:, 0, 0, 0] > 0).mean() - 0.25) < 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("needs_tfeff", [thorough(False), True])
 def test_detectors_return_the_outputs_of_their_heads(
     needs_tfeff: bool, opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -141,6 +143,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> runs.Run:
     return runs.open_run(training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False).path)
 
 
+@pytest.mark.slow
 def test_a_run_is_one_file_with_its_metadata(run: runs.Run, opened: Opened, tmp_path: Path) -> None:
     path = run.export(tmp_path / "mine.keras")
     assert {each.name for each in tmp_path.iterdir()} == {"mine.keras", "mine.keras.json"}

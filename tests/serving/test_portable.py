@@ -73,6 +73,7 @@ def skip_without_converter(format: str) -> None:
 
 
 # tests/serving/test_exported.py compares the other formats with the SavedModel.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("format", [format if format == "onnx" else thorough(format) for format in FORMATS])
 def test_detectors_return_the_same_detections(format: str, name: str, tmp_path: Path) -> None:
@@ -120,6 +121,7 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, embedder: tr
     np.testing.assert_allclose(found["embedding"], vectors / np.linalg.norm(vectors), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "end_to_end"),
     [
@@ -162,6 +164,7 @@ def test_predictions_without_duplicates_are_not_suppressed(format: str, end_to_e
     assert_same_detections(*image_of, box_atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end_to_end", [False, thorough(True)])
 def test_int8_detectors_decode_in_float32(end_to_end: bool, tmp_path: Path) -> None:
     task, network = shared_detector("yolo", *(("task.network.end_to_end=true",) if end_to_end else ()))
@@ -182,6 +185,7 @@ SMALL = {  # gelu and layer normalization; h-swish; convolutions in groups
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "name"),
     [
@@ -265,6 +269,7 @@ def test_the_extra_of_a_missing_converter_is_named(
         assert not (tmp_path / format).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("format", "int8"), [*((format, False) for format in FORMATS), ("litert", True)])
 def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: Path, format: str, int8: bool) -> None:
     skip_without_converter(format)
@@ -297,6 +302,7 @@ FITS = {"litert": ("whole", "stretch"), "onnx": ("crop", "original"), "openvino"
 """Of each format, those that even a quick test compares: operators are converted alike, whatever they compute."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "fit"),
     [
@@ -337,6 +343,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return request.param, savedmodel.export(network, ["0", "1", "2"], path, task=task, **sizes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_boxes_of_images_of_any_size_are_in_their_pixels(format: str, saved: tuple[str, Path], tmp_path: Path) -> None:
     skip_without_converter(format)
@@ -390,6 +397,7 @@ signal.raise_signal(signal.SIGINT)
 """
 
 
+@pytest.mark.slow
 def test_signals_are_handled_after_models_in_openvino(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     program = [sys.executable, "-c", CTRL_C_AFTER_OPENVINO, str(tmp_path / openvino.FILE)]

@@ -45,6 +45,7 @@ def test_a_portable_model_states_the_size_to_which_images_are_fitted_first(
     assert metadata(tmp_path / "litert") == [size, [16, 16, 1]]
 
 
+@pytest.mark.slow
 def test_a_portable_model_that_fits_images_states_the_size_that_needs_no_fitting(run, tmp_path) -> None:
     serving.exportable(run).portable(tmp_path / "litert", "litert", fit=True)
     size = None if run.config().task.center_crop else [12, 12]
@@ -60,6 +61,7 @@ def test_a_portable_model_that_fits_images_states_the_size_that_needs_no_fitting
             timing.time_exported(tmp_path / "litert", rounds=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("built", [False, True])
 def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool, tmp_path: Path) -> None:
     network, whole = training.trained_model(run), run.config().task.center_crop is not None
@@ -74,6 +76,7 @@ def test_images_are_fitted_as_in_the_training(run: training.Workdir, built: bool
     np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(network(fitted, training=False)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_versions_for_tensorflow_serving_are_numbered(run: training.Workdir, tmp_path: Path) -> None:
     opened, out = runs.open_run(run.path), tmp_path / "model"
     assert opened.export(out, next_version=True) == out / "1"

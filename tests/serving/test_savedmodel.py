@@ -72,6 +72,7 @@ def digits(tmp_path_factory):
     return model, export(model, DIGITS, directory, image_size=(24, 20), size=(16, 16), channels=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image_size", "crop"), [(None, False), ((24, 20), False), thorough((16, 16), False), ((24, 24), True)]
 )
@@ -87,6 +88,7 @@ def test_encoded_images_of_mixed_sizes_match_the_model(image_size, crop, tmp_pat
     assert [label.decode() for label in served["label"]] == [DIGITS[i] for i in expected.argmax(axis=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image_size", [None, (21, 21)])
 def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
     model = network(16, 1, 10)
@@ -107,6 +109,7 @@ def test_the_centers_of_whole_images_match_the_model(image_size, tmp_path):
     assert not np.allclose(expected, predict(model, images, None), atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "image_size", "stated"),
     [
@@ -188,6 +191,7 @@ assert not any(name.startswith("tfeff.") for name in sys.modules)
 """
 
 
+@pytest.mark.slow
 def test_serving_does_not_require_tfeff(digits, tmp_path):
     model, directory = digits
     images = list(digit_images(20))
@@ -282,6 +286,7 @@ def test_class_names_in_other_scripts(tmp_path):
     assert [name.decode() for name in loaded.class_names().numpy()] == names
 
 
+@pytest.mark.slow
 def test_an_earlier_export_is_replaced_only_with_overwrite(tmp_path):
     target = tmp_path / "runs" / "saved_model"
     settings = {"image_size": None, "size": (16, 16), "channels": 1}

@@ -79,6 +79,7 @@ def test_metadata_is_not_part_of_the_size(tmp_path: Path) -> None:
     assert timing.bytes_of(tmp_path) == 12
 
 
+@pytest.mark.slow
 def test_a_network_with_random_weights_is_exported_like_that_of_a_run(
     exported: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "options"), [("yolo", TINY), thorough("efficientdet-lite0", SCALED)])
 def test_a_detector_is_timed_with_its_decoding(name: str, options: dict[str, Any]) -> None:
     described = models.detector(name, **options)

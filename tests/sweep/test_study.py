@@ -13,6 +13,8 @@ from tests.verbs import Process, Verbs
 from tfeff import config
 from tfeff.trials.store import TrialStore
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from tfeff.config import *
 

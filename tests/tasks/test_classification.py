@@ -33,6 +33,7 @@ def test_label_smoothing_is_that_of_tensorflow_1(smoothing: float) -> None:
     np.testing.assert_allclose(np.mean(cross_entropy(labels, logits, smoothing)), theirs, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_trained_network_is_calibrated_on_the_validation_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ def settings_of(*overrides):
     return config.override(config.Experiment(), [*SETTINGS, *overrides])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [thorough("normalized_softmax"), "supervised_contrastive"])
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_learns_measures_and_resumes(tmp_path, loss, monkeypatch):
@@ -248,6 +249,7 @@ def people(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_classes_of_validation_and_test_need_not_be_trained_on(tmp_path, people, verbs):
     settings = settings_of(f"data.source=folder:{people}", "training.epochs=3", "training.batch_size=16")

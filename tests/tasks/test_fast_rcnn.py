@@ -172,6 +172,7 @@ def store_objects(settings: config.Experiment) -> None:
             writer.add(name, images.images.digest(index), ProposedBoxes(boxes.astype(np.uint16), size, size))
 
 
+@pytest.mark.slow
 def test_proposals_follow_the_objects(digits: Path, tmp_path: Path) -> None:
     """Both are the same boxes in the files, so they are the same boxes in every batch."""
     varied = ("horizontal_flip=true", "vertical_flip=true", "scale_range=0.6,1.5", "mosaic=0.5", "min_share=0.7")
@@ -197,6 +198,7 @@ def test_proposals_follow_the_objects(digits: Path, tmp_path: Path) -> None:
         assert row[PROPOSED_VALID].sum() == len(boxes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_from_training_to_prediction(digits: Path, tmp_path: Path) -> None:
     """Runs share the proposals. The exported model takes them; loaded, it computes them."""

@@ -20,6 +20,8 @@ from tfeff.tasks import LocalizationTask
 from tfeff.training import checkpoint, optimizers
 from tfeff.training.step import Step
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 3
 KILLS = THOROUGH or 1
 

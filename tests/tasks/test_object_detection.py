@@ -39,6 +39,8 @@ from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
 from tfeff.trials.intervals import student_quantile
 
+pytestmark = pytest.mark.slow
+
 DETECTORS = {
     "efficientdet": ("task.network.anchor_size=3",),
     "yolo": (),

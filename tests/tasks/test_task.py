@@ -28,6 +28,7 @@ def one_more_task(monkeypatch):
     monkeypatch.setitem(EVALUATORS, "one_vs_rest", one_vs_rest.OneVsRestEvaluator())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_new_task_is_trained_evaluated_exported_and_predicts(tmp_path):
     reporter = training.Reporter(quiet=True)

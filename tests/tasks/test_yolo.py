@@ -27,6 +27,7 @@ def decoded(distances: np.ndarray, center: np.ndarray, stride: float) -> np.ndar
     return np.concatenate([center - mean[:2] * stride, center + mean[2:] * stride])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end_to_end", "heads", "positives"), [(False, "", 13), (True, "", 1), (True, "one_to_many_", 13)]
 )
@@ -192,6 +193,7 @@ def test_settings_of_suppression_are_refused_without_it(change: str) -> None:
         config.override(config.Experiment(), [*overrides, f"task.suppression.{change}"])
 
 
+@pytest.mark.slow
 def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path) -> None:
     experiment = settings(
         "yolo",

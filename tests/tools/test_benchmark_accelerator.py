@@ -105,6 +105,7 @@ def test_a_side_that_reported_an_error_starts_anew(benchmark, monkeypatch, tmp_p
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_earlier_results_survive_the_deadline(benchmark, monkeypatch, tmp_path):
     monkeypatch.setattr(benchmark, "RESERVE_SECONDS", 0.0)
     cases = "--cases=resnet50:training:8,resnet50:training:999,resnet50:inference:8"

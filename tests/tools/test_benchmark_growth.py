@@ -11,6 +11,7 @@ def test_the_slope_is_the_exponent_of_a_power():
     assert benchmark_growth.slope([10, 30], [0.0, 5.0]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "part", [thorough(part) if part in ("caches", "exports", "detectors") else part for part in benchmark_growth.PARTS]
 )

@@ -16,6 +16,7 @@ def test_reduced_decoding_is_measured(image_folder, monkeypatch):
     assert [row["least"] < 99 for row in rows] == [True, False, False]  # 480 pixels are not twice 2 x 128
 
 
+@pytest.mark.slow
 def test_a_slow_device_waits_less_than_a_fast_one(image_folder, monkeypatch):
     monkeypatch.setattr(benchmark_images, "PACES", (0.2, 20.0))
     photographs = catalog.open_labels(f"folder:{image_folder({'train/a': 20, 'train/b': 20}, size=(300, 300))}")

@@ -40,6 +40,7 @@ def test_surfaces_are_highest_at_their_places(tool):
         assert best_directions(found[None, :5], center)[0] == pytest.approx(peak, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_regions_contain_the_best_direction(tool, monkeypatch):
     monkeypatch.setattr(tool, "PLACES", {"inside": tool.PLACES["inside"]})
     rows = list(tool.regions(10, 0))

@@ -33,6 +33,7 @@ def digits():
     return catalog.open_objects("embedded:placed_digits:64").load("test").take(np.arange(30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", FORMATS)
 @pytest.mark.parametrize("first", FORMATS)
 def test_two_conversions_keep_whole_pixel_boxes(digits, tmp_path, first, second):
@@ -98,6 +99,7 @@ def test_attributes_that_a_format_lacks_are_counted(digits, tmp_path):
     assert loaded["coco"].crowd.tolist() == flags.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "all"])
 def test_a_hugging_face_dataset_keeps_everything_but_names(tmp_path, split):
     source = catalog.open_objects("embedded:placed_digits:64").load("test").take(np.arange(120))

@@ -24,6 +24,7 @@ def test_rectangles_are_on_pixel_edges(count, assert_legible):
         assert figure.axes[1].get_title() == "1 × red blood cell (erythrocyte), mature"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objects", [0, 1, 700])
 @pytest.mark.parametrize("classes", [1, 42])
 def test_every_panel_counts_every_object(objects, classes, assert_legible):

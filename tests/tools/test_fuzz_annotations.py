@@ -23,6 +23,7 @@ def data(dataset: Callable[..., Path]) -> Path:
     return {dataset(name).parent for name in ("bccd", "raccoon", "coco128")}.pop()
 
 
+@pytest.mark.slow
 def test_readers_survive_damaged_files_and_keep_undamaged_objects(data: Path) -> None:
     rows = list(fuzzing.run(fuzz_annotations.prepare, data, range(COUNT), seed=1))
     assert len(rows) == COUNT
@@ -54,6 +55,7 @@ def test_readers_that_lose_objects_fail_the_check(data: Path, tmp_path: Path, mo
         monkeypatch.undo()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make_case", [damaged.tables.boxes_case, damaged.tables.labels_case])
 def test_tables_may_be_refused_only_if_damage_reaches_all_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_case: fuzzing.Make

@@ -12,6 +12,7 @@ from tfeff.data.images.header import MAX_PIXELS
 COUNT = 3_000 if THOROUGH else 300
 
 
+@pytest.mark.slow
 def test_damaged_images_are_decoded_or_refused(dataset: Callable[..., Path]) -> None:
     rows = list(fuzzing.run(fuzz_images.prepare, dataset("hymenoptera", per_folder=2), range(COUNT), seed=1))
     assert len(rows) == COUNT
@@ -20,6 +21,7 @@ def test_damaged_images_are_decoded_or_refused(dataset: Callable[..., Path]) -> 
     assert len({row.kind for row in rows}) >= 34  # all formats but HEIC, and AVIF if Pillow lacks it
 
 
+@pytest.mark.slow
 def test_other_pixels_in_spite_of_checksums_are_a_failure(
     dataset: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ COUNT = 3_000 if THOROUGH else 150
 """Number of files; the tool's default is 5,000."""
 
 
+@pytest.mark.slow
 def test_readers_return_no_other_value_silently(tmp_path):
     rows = list(fuzzing.run(fuzz_runs.prepare, tmp_path, range(COUNT), seed=1))
     assert [row for row in rows if row.failure] == []

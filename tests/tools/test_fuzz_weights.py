@@ -13,6 +13,7 @@ from tfeff.errors import UserError
 COUNT = 2_000 if THOROUGH else 150
 
 
+@pytest.mark.slow
 def test_damaged_weights_are_read_or_refused(tmp_path: Path) -> None:
     rows = list(fuzzing.run(fuzz_weights.prepare, tmp_path, range(COUNT), seed=1))
     assert len(rows) == COUNT
@@ -21,6 +22,7 @@ def test_damaged_weights_are_read_or_refused(tmp_path: Path) -> None:
     assert len({row.kind for row in rows}) == 8
 
 
+@pytest.mark.slow
 def test_undamaged_weights_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzzing, "damaged", lambda content, *_: ("none", content))
     make, rng = fuzz_weights.prepare(tmp_path), np.random.default_rng(0)

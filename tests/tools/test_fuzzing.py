@@ -33,6 +33,7 @@ def misbehave(behavior: str) -> tuple[str, str]:
     return "read", "silent: other values" if behavior == "silent" else ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("behavior", "failure"),
     [

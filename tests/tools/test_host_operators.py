@@ -69,6 +69,7 @@ def test_functions_inside_of_functions(tool):
     ) == ["AddV2", "Less"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

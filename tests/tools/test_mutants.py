@@ -107,6 +107,7 @@ def tested(tested_once, tmp_path):
     return root / "repository", root / "out.jsonl"
 
 
+@pytest.mark.slow
 def test_a_rerun_resumes_and_tests_survivors_again(tested, capsys):
     repository, out = tested
     rows = read(out)
@@ -130,6 +131,7 @@ def test_a_rerun_resumes_and_tests_survivors_again(tested, capsys):
     assert {row["commit"].endswith("-dirty") for row in again if row["after"] != "x <= 10"} == {True}
 
 
+@pytest.mark.slow
 def test_survivors_are_tested_again_without_being_drawn_and_equivalent_ones_are_not(tested):
     repository, out = tested
     equivalent = [row | {"result": "equivalent"} if row["after"] == "x += 1" else row for row in read(out)]
@@ -149,6 +151,7 @@ def test_a_limit_that_the_tests_themselves_may_exceed_is_refused(repository, tmp
         mutants.run(repository, ["sizes"], tmp_path / "out.jsonl", count=1, seed=0, seconds=0.5)
 
 
+@pytest.mark.slow
 def test_an_endless_mutant_is_killed(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(mutants, "GRACE_SECONDS", 1.0)
     copy = mutants.Copy(repository, tmp_path / "copy")

@@ -6,6 +6,7 @@ from tfeff.errors import UserError
 from tools.split_voc import split
 
 
+@pytest.mark.slow
 def test_every_image_is_tested_once(tmp_path):
     write_voc(tmp_path / "voc", {"train": range(11)})
     whole = catalog.open_objects(f"voc:{tmp_path / 'voc'}").load("all")
@@ -23,6 +24,7 @@ def test_every_image_is_tested_once(tmp_path):
     assert sorted(tested) == sorted(whole.ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folds", "folder", "said"), [(1, "voc", "2 to 11"), (12, "voc", "2 to 11"), (3, "flat", "no VOC")]
 )

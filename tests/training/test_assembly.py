@@ -26,6 +26,7 @@ def weights(directory, settings, **shared):
     return arrays
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_graphs")
 @pytest.mark.parametrize("optimizer", ["sgd", thorough("adamw"), thorough("rmsprop"), thorough("muon")])
 def test_reused_graphs_give_bit_identical_weights(tmp_path, optimizer):
@@ -47,6 +48,7 @@ def planned(*overrides):
     return plan.learned(selection.choose(wanted, selection.read(wanted, lambda *_: None)).record())
 
 
+@pytest.mark.slow
 def test_settings_that_change_the_graph():
     strategy = training.distribution.strategy("single")
     plan = planned()

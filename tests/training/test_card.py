@@ -55,6 +55,7 @@ def test_another_evaluation_renews_result_and_contents(finished: Workdir, tmp_pa
     assert f"value: {before['accuracy']:.4f}" in card
 
 
+@pytest.mark.slow
 def test_an_edited_card_is_kept(finished: Workdir) -> None:
     first = finished.card.read_text()
     training.finish_run(finished, QUIET)

@@ -34,6 +34,7 @@ def photographs(tmp_path):
     return tmp_path / "unlabeled"
 
 
+@pytest.mark.slow
 def test_a_teacher_is_imitated_alone(tmp_path, teacher):
     settings = experiment(f"task.teacher.runs={teacher.path}", "task.teacher.weight=1", "training.epochs=6")
     rows = training.train(settings, tmp_path / "student").rows()
@@ -80,6 +81,7 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(teacher):
     assert float(totals["images"]) == 3
 
 
+@pytest.mark.slow
 def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys):
     changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "training.deterministic=true"
     whole = training.train(experiment(*changes), tmp_path / "whole")
@@ -101,6 +103,7 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
         training.train(experiment(*changes), tmp_path / "changed")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_student_is_evaluated_on_what_it_held_out_and_knows_its_images_without_labels(tmp_path, teacher, photographs):
     settings = experiment(f"task.teacher.runs={teacher.path}", f"data.unlabeled={photographs}", "training.epochs=1")
@@ -112,6 +115,7 @@ def test_a_student_is_evaluated_on_what_it_held_out_and_knows_its_images_without
     assert exposure.known((str(teacher.path),), others) == {}
 
 
+@pytest.mark.slow
 def test_images_that_the_run_is_judged_by_are_left_out_of_those_without_labels(tmp_path, image_folder, capsys):
     photographs = image_folder({"train/a": 40, "train/b": 40, "test/a": 5, "test/b": 6}, size=(8, 8))
     source = {"source": f"folder:{photographs}", "train_examples": None, "validation_fraction": 0.2}
@@ -154,6 +158,7 @@ def test_features_are_compared_without_dropout():
     assert zeros < 0.7  # by ReLU6; with dropout, above 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -20,6 +20,8 @@ from tfeff.execution import workers
 from tfeff.training import checkpoint
 from tools.benchmark_devices import free_ports
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """
 from tfeff.config import (
     Augmentation, ClassificationSettings, Data, Experiment, architecture, Optimizer, Training, YoloSettings

@@ -21,6 +21,7 @@ def finished(tmp_path_factory):
     return training.train(settings, tmp_path_factory.mktemp("run"), tensorboard=False)
 
 
+@pytest.mark.slow
 def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
     model = training.trained_model(finished)
     alone = training.evaluate_run(finished, "test", training.Reporter(quiet=True))
@@ -30,6 +31,7 @@ def test_a_given_network_is_not_rebuilt(finished, monkeypatch, tmp_path):
     assert (run.exportable(finished, model).saved_model(tmp_path / "saved_model") / "saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_the_name_of_a_split_can_have_a_slash(image_folder, tmp_path):
     root = image_folder({"ant": 12, "bee": 12})
     rows = [
@@ -71,6 +73,7 @@ def test_result_has_the_metrics_of_the_kept_epoch(finished):
     assert result["validation_accuracy"] == finished.rows()[-1]["validation_accuracy"]
 
 
+@pytest.mark.slow
 def test_tta_in_evaluation_and_export(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     several = training.Workdir(tmp_path / "run")

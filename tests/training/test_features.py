@@ -45,6 +45,7 @@ def weights(workdir: training.Workdir) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
 
 
+@pytest.mark.slow
 def test_training_on_features_equals_training_the_whole_network(caches: selection.SplitCaches, tmp_path: Path) -> None:
     calibrated = ("task.temperature_scaling=true", "data.validation_fraction=0.4")
     on_features = run(tmp_path / "features", caches, *calibrated)
@@ -75,6 +76,7 @@ def test_the_time_to_compute_features_counts_as_training(
     assert second["seconds"] < 3600
 
 
+@pytest.mark.slow
 def test_other_crops_have_other_features(tmp_path: Path) -> None:
     """A sweep trains several runs in one process, which keeps features."""
     kept, losses = FeatureCache(), []
@@ -108,6 +110,7 @@ def test_the_least_recently_used_features_are_dropped() -> None:
     assert computed[4:] == ["larger than the cache"]
 
 
+@pytest.mark.slow
 def test_features_are_computed_of_parts_of_batches(
     caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +157,7 @@ def test_variants_are_augmented_also_with_gradual_unfreezing(caches: selection.S
     assert plain[0] != shifted[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frozen", "shape"),
     [

@@ -127,6 +127,7 @@ def test_batch_normalization_alone_is_frozen(images: np.ndarray) -> None:
     np.testing.assert_array_equal(model(images, training=True), model(images, training=False))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [("efficientdet-d0", {}), ("faster-rcnn", {}), ("grid", {}), ("yolo", {}), ("yolo", {"end_to_end": True})],
@@ -230,6 +231,7 @@ def run(directory: Path, caches: selection.SplitCaches, until: int | None = None
         return {name: arrays[name] for name in arrays.files if name.startswith("model/")}
 
 
+@pytest.mark.slow
 def test_each_phase_trains_the_layers_that_are_unfrozen_so_far(caches: selection.SplitCaches, tmp_path: Path) -> None:
     after = [run(tmp_path, caches, epoch) for epoch in (1, 2, 3, 4)]
     for epoch, (before, now) in enumerate(itertools.pairwise(after), start=2):

@@ -48,6 +48,7 @@ def assert_same_arrays(first, second):
         np.testing.assert_array_equal(second[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last", [3, 7])
 def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last):
     """The run stops before the validation, which the resumed run makes up for."""
@@ -71,6 +72,7 @@ def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last):
     assert measures(stopped) == measures(whole)
 
 
+@pytest.mark.slow
 def test_a_signal_during_a_validation_stops_it(tmp_path, monkeypatch, caplog):
     """With averaged weights, and layers that are unfrozen after the epoch that is validated."""
     changes = "training.deterministic=true", "training.ema_decay=0.9", "training.keep=best"
@@ -101,6 +103,7 @@ def test_a_signal_during_a_validation_stops_it(tmp_path, monkeypatch, caplog):
     assert "are lost" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_graphs")
 def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
     """With dropout, averaging, plateau schedule and best epoch, which extra validations must not change."""
@@ -131,6 +134,7 @@ def test_runs_in_several_calls_match_a_run_in_one_call(tmp_path):
     assert checkpoint.load(whole.final)[1]["epoch"] in validated[0]
 
 
+@pytest.mark.slow
 def test_a_finished_run_extended_to_more_epochs_equals_a_run_of_that_length(tmp_path, capsys):
     settings = experiment("training.deterministic=true", "training.ema_decay=0.9", "schedule.name=constant")
     longer = config.override(settings, ["training.epochs=4"])
@@ -144,6 +148,7 @@ def test_a_finished_run_extended_to_more_epochs_equals_a_run_of_that_length(tmp_
         training.train(settings, tmp_path / "continued")
 
 
+@pytest.mark.slow
 def test_the_best_epoch_is_that_of_the_monitored_metric(tmp_path):
     changes = ("training.keep=best", "training.epochs=8", "optimizer.learning_rate=0.5")
     kept = {}
@@ -183,6 +188,7 @@ def test_final_weights_are_written_after_a_kill_at_the_end(tmp_path):
     assert_same_arrays(whole, final(training.train(settings, tmp_path, until_epoch=2)))
 
 
+@pytest.mark.slow
 def test_final_weights_are_renewed_after_a_kill_at_the_end_of_a_continued_run(tmp_path):
     short = training.train(experiment(), tmp_path)
     earlier, longer = short.final.read_bytes(), experiment("training.epochs=4")
@@ -202,6 +208,7 @@ def test_a_run_that_stopped_early_is_not_made_longer(tmp_path):
     assert workdir.config().training.epochs == 40
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_continued_run_leaves_nothing_of_its_earlier_end(tmp_path):
     workdir = training.train(experiment(), tmp_path)
@@ -294,6 +301,7 @@ def test_divergence_is_an_error_and_never_saved(tmp_path):
     assert latest is None or all(np.isfinite(array).all() for array in checkpoint.load(latest)[0].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_has_float32_variables(tmp_path, precision, monkeypatch):
     policies = []
@@ -308,6 +316,7 @@ def test_mixed_precision_has_float32_variables(tmp_path, precision, monkeypatch)
     assert checkpoint.load(workdir.checkpoints.latest())[1]["precision"] == precision
 
 
+@pytest.mark.slow
 def test_xla_and_profiler_on_one_device(tmp_path):
     workdir = training.train(experiment("training.xla=true", "training.epochs=3"), tmp_path, profile=True)
     assert list(workdir.tensorboard.rglob("*.xplane.pb"))
@@ -332,6 +341,7 @@ def test_early_stopping_keeps_the_best_epoch(tmp_path):
     assert checkpoint.load(workdir.final)[1]["epoch"] == 1 + int(np.argmin(losses)) == len(losses) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_transfer_copies_the_normalization(tmp_path, capsys):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
@@ -357,6 +367,7 @@ def test_transfer_copies_the_normalization(tmp_path, capsys):
     assert training.evaluate_run(target, "test", training.Reporter(quiet=True)).report["examples"] == 359
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_an_unfinished_run_loads_as_it_would_be_evaluated(tmp_path):
     settings = experiment("training.ema_decay=0.99", "data.normalization=dataset")
     workdir = training.train(settings, tmp_path, until_epoch=1, tensorboard=False)
@@ -369,6 +380,7 @@ def test_a_checkpoint_of_an_unfinished_run_loads_as_it_would_be_evaluated(tmp_pa
     np.testing.assert_allclose(network(images), evaluated(images), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_error_if_images_changed_before_a_restart(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
@@ -410,6 +422,7 @@ def test_a_workdir_is_locked(tmp_path):
     training.train(settings, tmp_path)
 
 
+@pytest.mark.slow
 def test_statistics_of_initial_weights_are_those_of_the_training_images(tmp_path):
     source = training.train(experiment("data.normalization=dataset"), tmp_path / "source")
     dark = experiment(f"model.weights={source.path}", "training.recompute_statistics=true", "optimizer.frozen=stem*")
@@ -425,6 +438,7 @@ def test_statistics_of_initial_weights_are_those_of_the_training_images(tmp_path
 VARIED = "task.augmentation.shift=0.1", "task.augmentation.mixup_alpha=0.2", "task.plain_epochs=1"
 
 
+@pytest.mark.slow
 def test_batches_finished_on_the_device_train_the_same_network(tmp_path):
     host, device = (
         final(

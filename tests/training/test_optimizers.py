@@ -290,6 +290,7 @@ def test_an_l2_penalty_corresponds_to_a_decoupled_decay_divided_by_one_minus_the
     assert penalized == pytest.approx(decoupled, rel=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l2", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_factor_is_another_learning_rate_for_its_variables(name: str, l2: bool) -> None:

@@ -68,6 +68,7 @@ def test_the_answer_comes_first(finished, evaluated):
     assert lines.index(f"report           {finished.page}") < next(n for n, line in enumerate(lines) if "──" in line)
 
 
+@pytest.mark.slow
 def test_evaluating_another_split_leaves_the_page(finished, evaluated):
     finished.page.write_text("kept")
     assert training.evaluate_again(finished, "train", QUIET).page is None

@@ -92,6 +92,7 @@ def test_the_narrower_network_takes_no_random_numbers_of_the_process():
     assert random.getstate() == state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("sgd", 0.05), ("adamw", 0.005)])
 def test_steps_change_the_logits_of_all_widths_alike(name, rate):
     images = np.random.default_rng(0).uniform(0, 255, (32, 8, 8, 1)).astype(np.float32)

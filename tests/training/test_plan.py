@@ -58,6 +58,7 @@ def test_a_few_images_are_read_without_padding():
     ]
 
 
+@pytest.mark.slow
 def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_path):
     run = config.override(digits(normalization="dataset"), ["training.epochs=1", "schedule.warmup_epochs=0"])
     source = training.train(run, tmp_path, tensorboard=False)
@@ -70,6 +71,7 @@ def test_the_normalization_of_a_run_reaches_the_network_that_starts_from_it(tmp_
     assert record["std"] == source.dataset()["std"]
 
 
+@pytest.mark.slow
 def test_weights_of_a_run_with_other_layers_are_refused(tmp_path):
     run = config.override(digits(), ["training.epochs=1", "schedule.warmup_epochs=0"])
     training.train(run, tmp_path, tensorboard=False)

@@ -22,6 +22,7 @@ def no_earlier_inheritance(monkeypatch):
     monkeypatch.setattr(build, "_RECENT", {})
 
 
+@pytest.mark.slow
 def test_a_narrower_network_begins_close_to_its_source(tmp_path, source, capsys):
     changes = f"model.weights={source.path}", "model.width=3", "training.epochs=1", "optimizer.learning_rate=1e-6"
     inherited = training.train(experiment(*changes), tmp_path / "inherited").rows()[0]
@@ -35,6 +36,7 @@ def test_a_narrower_network_begins_close_to_its_source(tmp_path, source, capsys)
     )
 
 
+@pytest.mark.slow
 def test_a_wider_and_deeper_network_begins_as_its_source(tmp_path, source):
     changes = f"model.weights={source.path}", "model.width=7", "model.stage_blocks=2,1", "optimizer.learning_rate=1e-9"
     settings = experiment(*changes, "training.epochs=1", "optimizer.frozen=stem*,stage*")  # with their statistics
@@ -95,6 +97,7 @@ def test_held_out_images_take_no_part(tmp_path, source, monkeypatch):
     assert len(seen[0]) == 96
 
 
+@pytest.mark.slow
 def test_kill_and_resume_give_the_same_weights(tmp_path, source):
     settings = experiment(f"model.weights={source.path}", "model.width=3", "training.deterministic=true")
     whole = training.train(settings, tmp_path / "whole")
@@ -117,6 +120,7 @@ def test_one_inheritance_serves_equal_trials(source, monkeypatch):
     assert len(counted) == 1
 
 
+@pytest.mark.slow
 def test_image_files_are_compared_only_when_a_run_begins(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(selection, "notes", lambda *_: ("images are odd",))
     training.train(experiment(), tmp_path, until_epoch=1, tensorboard=False)

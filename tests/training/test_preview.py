@@ -20,6 +20,7 @@ def shown(settings: config.Experiment, count: int = 5) -> tuple[dict[str, list[E
     return dict(columns(plan, images)), images
 
 
+@pytest.mark.slow
 def test_each_augmentation_is_shown_alone() -> None:
     found, images = shown(VARIED)
     assert list(found) == [ORIGINAL, "horizontal_flip", "brightness=0.3", *(f"all, epoch {n}" for n in (1, 2, 3))]
@@ -37,6 +38,7 @@ def test_variations_without_effect_are_left_out() -> None:
     assert "brightness=1e-06" not in found
 
 
+@pytest.mark.slow
 def test_plain_epochs_do_not_hide_the_augmentation() -> None:
     found, _ = shown(config.override(VARIED, ["task.plain_epochs=1"]))
     assert any(not a.equals(b) for a, b in zip(found["all, epoch 2"], found[ORIGINAL], strict=True))
@@ -50,6 +52,7 @@ def test_images_that_are_drawn_together_are_shown_once_each() -> None:
         assert np.array_equal(example.pixels, image)
 
 
+@pytest.mark.slow
 def test_mixed_images_are_shown(tmp_path: Path) -> None:
     found, _ = shown(config.override(SETTINGS, ["task.augmentation.mixup_alpha=0.4"]))
     assert "mixup_alpha=0.4" in found

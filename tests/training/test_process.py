@@ -14,6 +14,7 @@ from tfeff.training import evaluation
 from tfeff.training.process import as_before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_a_run_leaves_the_process_as_it_was(tmp_path, monkeypatch):
     explained, seen = evaluation._activation, []
@@ -51,6 +52,7 @@ def test_determinism_that_was_on_stays_on():
         assert is_op_determinism_enabled()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_graphs", "without_figures")
 def test_results_do_not_depend_on_the_policy_of_the_process(tmp_path):
     settings = experiment("training.deterministic=true", "training.epochs=1")

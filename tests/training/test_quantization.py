@@ -68,6 +68,7 @@ def swish() -> keras.Model:
     return keras.Model(images, L.Dense(5)(L.Flatten()(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "bound"),
     [(residual, 0.6), (lambda: residual(batch_norm=False), 0.1), (swish, 0.9)],
@@ -124,6 +125,7 @@ def test_training_passes_extend_ranges_and_leave_batch_statistics_alone() -> Non
     assert quantized.input_shape == network.input_shape
 
 
+@pytest.mark.slow
 def test_heads_behind_the_end_of_a_gradient_round_like_others() -> None:
     """Of equal weights, both pairs of heads of a detector compute what those of a detector with one pair do."""
     backbone = models.architecture("resnet", resolution=32, width=4, stage_blocks=(1, 1, 1))
@@ -176,6 +178,7 @@ def trained(tmp_path_factory):
     return training.train(experiment("training.epochs=4"), tmp_path_factory.mktemp("trained"))
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_is_the_whole_run(tmp_path, trained) -> None:
     changes = f"model.weights={trained.path}", "training.quantization=int8", "training.deterministic=true"
     whole = training.train(experiment(*changes), tmp_path / "whole")
@@ -191,6 +194,7 @@ def test_a_run_in_parts_is_the_whole_run(tmp_path, trained) -> None:
     assert measures(training.train(experiment(*changes[::2]), tmp_path / "plain")) != measures(whole)
 
 
+@pytest.mark.slow
 def test_a_reused_assembly_starts_with_empty_ranges(tmp_path, trained) -> None:
     settings = experiment(f"model.weights={trained.path}", "training.quantization=int8", "training.deterministic=true")
     cache = AssemblyCache()

@@ -58,6 +58,7 @@ def test_the_rate_trains_better_than_distant_rates(tmp_path):
     assert min(losses, key=losses.__getitem__) == 1
 
 
+@pytest.mark.slow
 def test_error_if_nothing_is_learned(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -74,6 +75,7 @@ def test_rates_grow_from_a_hundredth_to_a_hundred_times_the_configured_rate():
         training.range_test(training.Plan.of(settings), read(settings))
 
 
+@pytest.mark.slow
 def test_the_augmentation_stays_on_until_the_last_update():
     """120 updates are 12 epochs of these images, of which the run would make the second one without augmentation."""
     settings = config.override(
@@ -111,6 +113,7 @@ def test_error_if_the_first_loss_is_not_finite():
         training.range_test(training.Plan.of(settings), read(settings))
 
 
+@pytest.mark.slow
 def test_teachers_are_imitated(tmp_path):
     teacher = training.train(experiment(train_examples=200), tmp_path / "teacher")
     settings = experiment(train_examples=200)

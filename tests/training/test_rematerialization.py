@@ -46,6 +46,7 @@ def float64():
     keras.mixed_precision.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [small, end_to_end, thorough(detector)])
 def test_gradients_statistics_and_random_states_are_the_same(build, float64) -> None:
     results = []

@@ -47,6 +47,7 @@ def seeds_that_draw(wanted: int, count: int) -> int:
     return next(seed for seed in range(100) if int(np.random.default_rng((seed, 0)).integers(count)) == wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize(("wanted", "side"), [(0, 16), (1, 32), (2, 48)])
 def test_a_step_is_that_of_the_network_of_the_drawn_size(wanted: int, side: int, parts: int) -> None:
@@ -112,6 +113,7 @@ def test_a_step_is_compiled_by_xla(factor: float) -> None:
     np.testing.assert_allclose(compiled(image), plain, atol=1.0)
 
 
+@pytest.mark.slow
 def test_a_detector_is_trained_on_the_boxes_of_the_drawn_size() -> None:
     image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
     task, network = detector("yolo", image[:1])
@@ -132,6 +134,7 @@ def yolo(resolution: int, aspect: float) -> models.Network:
     return tasks.create(task).network(described, num_classes=3, channels=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resolution", "aspect", "advice"), [(320, 4 / 3, (256, 384)), (40, 1.0, (32, 64)), (160, 16 / 9, ())]
 )
@@ -151,6 +154,7 @@ SETTINGS = config.Experiment(
 )
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path: Path) -> None:
     run = training.train(SETTINGS, tmp_path, tensorboard=False)
     assert [np.isfinite(row["train_loss"]) for row in run.rows()] == [True, True]

@@ -241,6 +241,7 @@ def test_average_matches_its_definition_and_includes_batch_statistics():
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_graphs_of_trained_networks_are_freed():
     """Otherwise a process that trains many networks runs out of memory."""
 

@@ -40,6 +40,7 @@ def test_rows_of_variants_without_the_padding_of_their_last_batch() -> None:
     np.testing.assert_array_equal(found["b"], [False] * 3 + [True] * 7)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_is_stored_is_in_memory_once() -> None:
     """256 MB, in a process of its own."""

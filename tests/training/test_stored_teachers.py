@@ -73,6 +73,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variants", "changes"),
     [
@@ -91,6 +92,7 @@ def test_equals_a_run_without(
     assert_equal_training(plain, on_stored)
 
 
+@pytest.mark.slow
 def test_equals_teachers_that_see_the_same_repeated_augmentation(
     teachers: list[str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[int]
 ) -> None:
@@ -151,6 +153,7 @@ def test_tasks_that_imitate_nothing_refuse_teachers() -> None:
         create(section).check_teacher(keras.Model(), keras.Model(), 'config: task.teacher.runs: "x"')
 
 
+@pytest.mark.slow
 def test_a_killed_run_computes_nothing_again(
     teachers: list[str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[int]
 ) -> None:
@@ -185,6 +188,7 @@ def test_a_killed_run_computes_nothing_again(
     assert measures(whole) == measures(parts)
 
 
+@pytest.mark.slow
 def test_phases_of_a_run_share_the_outputs_of_each_variant(
     teachers: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: list[int]
 ) -> None:
@@ -200,6 +204,7 @@ def test_phases_of_a_run_share_the_outputs_of_each_variant(
     assert len(cache._stored) == 3
 
 
+@pytest.mark.slow
 def test_damaged_files_are_computed_again(
     teachers: list[str], tmp_path: Path, passes: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +219,7 @@ def test_damaged_files_are_computed_again(
     assert "damaged checkpoint; computed again" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_runs_in_one_process_share_outputs(teachers: list[str], tmp_path: Path, passes: list[int]) -> None:
     cache = FeatureCache()
     shared = experiment(f"task.teacher.runs={teachers[0]}", "task.teacher.variants=1", "training.epochs=1")
@@ -229,6 +235,7 @@ def test_runs_in_one_process_share_outputs(teachers: list[str], tmp_path: Path, 
         assert passes == ([] if name == "other student" else [0]), name
 
 
+@pytest.mark.slow
 def test_functions_from_python(teachers: list[str], tmp_path: Path, passes: list[int]) -> None:
     def darker(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return image * rng.uniform(0.5, 1)
@@ -284,6 +291,7 @@ def test_mixed_images_and_several_workers_are_refused_before_images_are_read(
         checks.check(plan, 2, new_run=True)
 
 
+@pytest.mark.slow
 def test_the_size_is_limited(
     teachers: list[str], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def caches() -> selection.SplitCaches:
     return selection.read(selection.request(SETTINGS), lambda *_: None)
 
 
+@pytest.mark.slow
 def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
     caches: selection.SplitCaches, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_run_in_several_calls_equals_a_run_in_one_call(caches: selection.Split
         np.testing.assert_array_equal(several[name], once[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_signal_while_batch_statistics_are_computed_loses_no_training(
     caches: selection.SplitCaches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

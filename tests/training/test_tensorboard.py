@@ -34,6 +34,7 @@ def test_resuming_drops_later_steps(tmp_path):
     assert points == pytest.approx({1: 1, 2: 2, 3: 23, 4: 24, 5: 25})
 
 
+@pytest.mark.slow
 def test_a_run_has_its_config_classes_graph_and_histograms(tmp_path: Path) -> None:
     settings = config.override(
         SETTINGS, ["training.epochs=3", "optimizer.weight_decay=0", "task.temperature_scaling=true"]
@@ -70,6 +71,7 @@ def test_runs_are_compared_by_what_evaluations_measure(section: config.TaskSetti
     assert tested == {f"test/{name}" for name in columns}
 
 
+@pytest.mark.slow
 def test_histograms_change_nothing(tmp_path: Path) -> None:
     ways = {
         every: tfeff.train(SETTINGS, tmp_path / str(every), histograms=every, evaluate=False, export=False, quiet=True)

@@ -109,6 +109,7 @@ def test_layers_with_worse_features_than_earlier_ones_are_trained(
     assert last["excess"] > last["margin"] > 0 == first["excess"]
 
 
+@pytest.mark.slow
 def test_a_network_of_one_level_is_probed(choose: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     shallow = config.override(SETTINGS, ["model.stage_blocks=1,1", "data.train_examples=none", "training.epochs=1"])
     weights = training.train(shallow, tmp_path / "run").final
@@ -133,6 +134,7 @@ def test_the_probed_network_knows_the_classes(
     assert [len(plan.class_names) for plan in seen] == [10, 10]
 
 
+@pytest.mark.slow
 def test_runs_on_the_same_images_share_their_probes(
     choose: Callable[..., dict[str, Any]], trained: Path, damaged: Path
 ) -> None:
@@ -176,6 +178,7 @@ def test_values_that_the_config_sets_are_kept(choose: Callable[..., dict[str, An
     assert found["chosen"]["optimizer.learning_rate_factors"] == ("stage[23]*=0.3",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "limit", "variants"),
     [
@@ -201,6 +204,7 @@ def test_features_are_stored_unless_mixing_or_memory_prevents_it(
     assert choose(damaged, *changes)["chosen"].get("training.feature_variants") == variants
 
 
+@pytest.mark.slow
 def test_a_run_applies_its_choice_and_resumes_with_it(
     caches: selection.SplitCaches, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +239,7 @@ def test_a_range_test_trains_the_chosen_layers(caches: selection.SplitCaches, da
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -37,6 +37,7 @@ def test_each_part_of_a_batch_has_images_with_and_without_labels(parts: int, ord
     assert batch["labeled"].numpy().tolist() == [each < 10 for each in order]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augmentation", [thorough(MODERATE), MIXED])
 def test_images_are_plain_from_a_step_within_an_epoch_on(augmentation: Augmentation) -> None:
     images = catalog.open_labels("embedded:digits", Options()).load("train").take(np.arange(40))

@@ -12,6 +12,7 @@ from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checkpoint
 
 
+@pytest.mark.slow
 def test_a_run_on_one_device_predicts_its_validation_images_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -26,6 +27,7 @@ def test_a_run_on_one_device_predicts_its_validation_images_once(
     assert workdir.rows()[-1][f"validation_{TEMPERATURE}"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_validation_and_evaluation_take_as_many_images_at_once_as_the_parts_of_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -68,6 +70,7 @@ def test_parts_of_batches_change_no_sum() -> None:
     np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_epochs_count_once_for_patience_if_a_run_is_continued(tmp_path: Path) -> None:
     settings = config.Experiment(
         model=config.architecture("resnet", width=2, stage_blocks=(1,), resolution=8),

@@ -76,6 +76,7 @@ def by_workers(allocation, candidates, blocks, value, rng, workers):
     return results, plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=repr)
 @pytest.mark.parametrize("failing", [0.0, 0.25])
 def test_trials_and_eliminations_do_not_depend_on_the_order_of_results(allocation, failing):

@@ -93,6 +93,7 @@ def test_failed_trainings_are_left_out() -> None:
     assert found.state.surface.degrees < 24 - 5 - 3
 
 
+@pytest.mark.slow
 def test_the_design_knows_more_after_the_same_seconds_than_equal_costs_at_phi_1() -> None:
     rows = []
     for seed in range(5):

@@ -23,6 +23,7 @@ def open_search(tmp_path):
         store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("best", "tried"),
     [

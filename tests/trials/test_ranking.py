@@ -113,6 +113,7 @@ def test_the_truly_best_is_best_or_tied_in_at_least_95_percent_of_searches():
     assert np.mean(found) >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("candidates", "folds"), [(3, 3), (10, 3), (10, 5)])
 def test_a_worse_candidate_is_chosen_in_at_most_5_percent_of_searches(candidates, folds):
     # The truly best one is the most expensive, all others lose exactly the margin: the worst case.
@@ -210,6 +211,7 @@ def test_a_mean_adjusted_for_missing_trials_is_named_as_such():
     assert ranking.sentence.endswith("c00 is chosen. Beware: its training failed on 1 of 3 folds.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [0.6, 0.97, 0.995])
 def test_verdicts_agree_with_the_intervals_as_printed(base):
     rng, printed = RNG(4), []

@@ -94,6 +94,7 @@ def test_a_store_can_be_read_while_it_is_written(tmp_path):
         assert reader.execute("select count(*) from trials").fetchone() == (epoch,)
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_complete_rows(tmp_path):
     script = (
         "import sys\n"

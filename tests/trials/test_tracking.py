@@ -28,6 +28,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_run_of_each_tracker(verbs: Verbs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = f"sqlite:///{tmp_path / 'mlflow.db'}"
     env = {"MLFLOW_TRACKING_URI": store, "WANDB_MODE": "offline"}

@@ -128,6 +128,7 @@ def test_an_exactly_additive_table_has_zero_variance():
     assert layout.ranking == ("c00", "c01", "c02")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [(), [(0, 0), (1, 2)]])
 def test_intervals_cover_the_true_difference_in_95_percent_of_cases(missing):
     rng = RNG(3)
@@ -171,6 +172,7 @@ def test_all_pairs_of_equal_candidates_are_not_separable_in_95_percent_of_search
         assert any(each.separable for each in layout.differences_from(layout.ranking[0]).values()) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [(), [(1, 0), (2, 0), (0, 3)]])
 @pytest.mark.parametrize("scale", [1.0, 0.1])
 def test_intervals_from_the_best_hold_together_although_the_data_select_it(missing, scale):
@@ -190,6 +192,7 @@ def test_intervals_from_the_best_hold_together_although_the_data_select_it(missi
     assert 0.93 <= np.mean(hold) <= 0.985
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [(), [(1, 0), (2, 0), (0, 3)]])
 @pytest.mark.parametrize("others", [(-0.03, -0.03, -0.03, -0.03), (-0.002, -0.01, -0.02, -0.03)])
 def test_upper_bounds_of_losses_hold_together_in_at_least_95_percent_of_searches(missing, others):

@@ -54,6 +54,7 @@ def test_processes_share_decoded_images_if_there_is_room(tmp_path, monkeypatch, 
     np.testing.assert_array_equal(next(read.chunks(9)), alone)
 
 
+@pytest.mark.slow
 def test_each_trial_chooses_which_layers_it_trains(tmp_path):
     """The trials of a process share compiled networks and stored features; each keeps to its own choice."""
     base = config.Experiment(

@@ -419,7 +419,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     }
     settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
     whole = settled.description
-    if isinstance(whole, dense.Anchored) and not starting.may_be_whole(model.weights, start, run, settings.task):
+    trained = None if run is None else run.task.name
+    fixed = starting.may_be_whole(model.weights, start, trained, settings.task.name)
+    if isinstance(whole, dense.Anchored) and not fixed:
         described["task.network.anchor_size"] = dense.anchor_size(whole, counted.extents)
     size = dense.image_size(settled.model.resolution, counted.longest, settled.task)
     settled = config.chosen(settled, {"data.image_size": size.value}, kept)

@@ -52,10 +52,15 @@ def layers(task: TaskSettings, wanted: TaskSettings, weights: str | None, kept: 
     }
 
 
-def may_be_whole(weights: str | None, start: WarmStart, run: Experiment | None, task: TaskSettings) -> bool:
+def may_be_whole(weights: str | None, start: WarmStart, trained: str | None, task: str) -> bool:
     """Returns whether the weights may be those of a whole detector of this task, which predicts relative to its own
-    anchors: COCO weights, a run of the task (`run_of`), or a file that is not a run's."""
-    return start.kind == "file" and weights is not None and (run is None or run.task.name == task.name)
+    anchors: COCO weights, a run of the task, or a file that is not a run's.
+
+    Args:
+        trained: name of the task of the run that they are of; None: they are not of a run.
+        task: name of this task.
+    """
+    return start.kind == "file" and weights is not None and trained in (None, task)
 
 
 def published(task: TaskSettings) -> Choices:

@@ -36,6 +36,7 @@ def test_costs_of_a_model(exported, tmp_path):
     assert measured.imagenet_top1 is None
 
 
+@pytest.mark.slow
 def test_models_are_timed_without_the_fitting_of_images(exported, tmp_path):
     formats = ["litert", "onnx", *(["openvino"] if THOROUGH else [])]
     (measured,) = measure_costs([exported], formats, tmp_path / "latency.json")

@@ -44,6 +44,7 @@ def examined(name: str, *overrides: str) -> diagnosis.Diagnosis:
     return diagnosis.Diagnosis(subject=name, links=chain.examine_images(subject, quality))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_voc, write_yolo, write_coco])
 def test_nothing_is_wrong_with_healthy_data(write: Write, tmp_path: Path) -> None:
     found = examined(write(tmp_path, pictures()))
@@ -432,6 +433,7 @@ ALWAYS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [*ALWAYS, *(thorough(fault) for fault in FAULTS if fault not in ALWAYS)])
 def test_a_fault_is_the_first_broken_link(fault: str, tmp_path: Path) -> None:
     write, link, words = FAULTS[fault]
@@ -462,6 +464,7 @@ def test_dropped_objects_break_the_preparation_and_are_json(tmp_path: Path) -> N
     assert json.loads(json.dumps(finding.to_dict()))["broken"] is True
 
 
+@pytest.mark.slow
 def test_the_images_of_localizers_are_prepared(tmp_path: Path) -> None:
     subject = diagnosis.open_dataset(
         "embedded:single_digits:48", (), config.load("digits_localization", config.Experiment)
@@ -477,6 +480,7 @@ def test_an_embedder_may_be_tested_on_other_classes(image_folder: Callable, tmp_
     assert next(each for each in found.links if each.name == "classes").status == "fine"
 
 
+@pytest.mark.slow
 def test_objects_that_mosaics_drop_are_lost(tmp_path: Path) -> None:
     name = write_voc(tmp_path, pictures())
     most = max(map(len, diagnosis.open_dataset(name, ()).train.objects))
@@ -551,6 +555,7 @@ def test_readable_images_are_not_decoded_to_find_corrupt_ones(
     assert not read
 
 
+@pytest.mark.slow
 def test_statistics_of_the_input_take_the_memory_of_a_batch(tmp_path: Path) -> None:
     """Images that are normalized by their own statistics have a mean of 0 and a standard deviation of 1."""
     name = write_voc(tmp_path, {"train": drawings(64, 1, size=(256, 256)), "val": drawings(2, 2)})

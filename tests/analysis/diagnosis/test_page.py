@@ -99,6 +99,7 @@ def test_the_numbers_name_what_the_page_shows(labeled: tuple[Document, dict]) ->
     assert any("belong to groups that are also in train" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_pages_of_boxes_show_them_in_their_places(tmp_path: Path) -> None:
     name = write_voc(tmp_path / "data", {"train": drawings(20, 1), "val": drawings(8, 2)})
     document, _ = page_of(name, tmp_path / "out", "task.name=yolo", "model.resolution=96", "model.name=mobilenet-v2")
@@ -140,6 +141,7 @@ def test_wrong_labels_are_suspicious_if_a_network_contradicts_them(tmp_path: Pat
     assert each[0].text == "labeled a (10 %); likely b (90 %)"
 
 
+@pytest.mark.slow
 def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
     name = write_voc(tmp_path / "data", {"train": drawings(4, 1)})
     subject = diagnosis.open_dataset(name, ["task.name=yolo", "model.resolution=96", "model.name=mobilenet-v2"])

@@ -116,6 +116,7 @@ def test_memorized_training_images() -> None:
     assert "validation: recall is 10 %" in fault
 
 
+@pytest.mark.slow
 def test_objects_beyond_the_most_of_a_training_image_count() -> None:
     """They are in the boxes of the network's input, as the training images have them, but all of them."""
     images = rectangles()

@@ -43,6 +43,7 @@ def begin(settings: config.Experiment, directory: Path) -> selection.TrainingDat
     return chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data",
     [
@@ -73,6 +74,7 @@ def names(images: Dataset) -> set[str]:
     return {Path(name).name for name in images.ids}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["remove", "relabel", "renumber", "rewrite"])
 @pytest.mark.parametrize(
     "data",

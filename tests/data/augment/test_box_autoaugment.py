@@ -121,6 +121,7 @@ def test_only_the_insides_of_boxes_change(name: str) -> None:
     np.testing.assert_array_equal(same.image, pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [thorough("v0"), thorough("v1"), "v2", thorough("v3")])  # tracing takes seconds
 def test_images_vary_and_stay_well_formed(policy: str) -> None:
     one = traced(lambda given, draws: autoaugment(tf_static(given), policy, 0.25, draws))

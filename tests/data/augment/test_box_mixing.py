@@ -29,6 +29,7 @@ def mirrored(image: AnnotatedImage) -> AnnotatedImage:
     return image._replace(image=image.image[:, ::-1], boxes_yxyx=flipped)
 
 
+@pytest.mark.slow
 def test_pasted_and_covered_rectangles_are_where_their_boxes_are() -> None:
     pasted = covered = 0
     for number in range(40):
@@ -118,6 +119,7 @@ def test_a_blend_has_the_objects_of_both_images_and_faint_ones_are_difficult() -
     assert scipy.stats.kstest(shares, scipy.stats.beta(1.5, 1.5).cdf).pvalue > 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["mixup", "copy_paste"])
 def test_an_example_is_mixed_with_its_partner_alone(field: str) -> None:
     read, mixed = [], 0

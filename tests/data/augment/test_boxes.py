@@ -139,6 +139,7 @@ def around(image):
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "augmentation",
     [

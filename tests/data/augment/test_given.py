@@ -68,6 +68,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "function", "options"), CASES)
 def test_results_depend_on_seed_epoch_and_example_alone(kind, function, options):
     varied = transform(kind, function, **options)
@@ -139,6 +140,7 @@ def test_a_wrong_number_of_boxes_is_reported():
         by_example(wrong, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [SingleObjectTransform, BoxTransform])
 @pytest.mark.parametrize("change", [[0, 0, np.nan, 0], [0, 0, 0, -np.inf], [5, 0, 0, 0]], ids=str)
 def test_boxes_that_are_none_are_reported(kind, change):
@@ -175,6 +177,7 @@ def test_functions_of_one_name_are_told_apart(functions):
     assert len({given.offer(each) for each in functions}) == len(functions)
 
 
+@pytest.mark.slow
 def test_the_same_function_has_the_same_name_in_every_process():
     assert given.offer(closure(1.5, ["a"])) == given.offer(closure(1.5, ["a"]))
     assert given.offer(Fade(0.5)) == given.offer(Fade(0.5))

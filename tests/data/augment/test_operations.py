@@ -13,6 +13,7 @@ STRENGTHS = RNG.uniform(0, 1, 60).astype(np.float32)
 SIGNS = RNG.choice([-1.0, 1.0], 60).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_batch_equals_its_images_one_by_one(channels):
     images = IMAGES[..., :channels]

@@ -25,6 +25,7 @@ def batch(images: tf.Tensor) -> tf.data.Dataset:
     return rows.map(lambda row: tf.gather(images, row), num_parallel_calls=2).with_options(pixels.options())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "disk"])
 def test_tensors_and_pipelines_share_the_memory_of_an_array(tmp_path: Path, kind: str) -> None:
     for _ in batch(tf.zeros((200, 100), tf.uint8)):  # starts TensorFlow's threads

@@ -197,6 +197,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("native", [(40, 60), (300, 190), (7, 31), (96, 60), (70, 70)])
 def test_plain_operators_give_the_same_pixels_but_for_rounding(name, native):

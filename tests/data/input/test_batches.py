@@ -130,6 +130,7 @@ FIVE = 12 * 12 * 3 * 4 * 5
 """Bytes of five images."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "cached"), [(1, "none"), (FIVE, "memory"), thorough(1, "memory"), thorough(FIVE, "none")]
 )
@@ -183,6 +184,7 @@ def test_two_workers_with_several_threads_share_the_batches_of_one(cache, refere
             np.testing.assert_array_equal(joined, batch[key], err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("augmentation", "shard"), [(None, (0, 1)), (MIXED, (1, 2))])
 def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation, shard):
     dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 12})}").load("train")
@@ -204,6 +206,7 @@ def test_batches_do_not_depend_on_the_cache(image_folder, tmp_path, augmentation
         assert_same(evaluation_batches, evaluated)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("victim", "gone"), [(0, True), (7, False), (19, True)])
 def test_an_image_lost_during_training_is_named(image_folder, victim, gone):
     dataset = catalog.open_labels(f"folder:{image_folder({'train/a': 9, 'train/b': 11})}").load("train")
@@ -289,6 +292,7 @@ def test_the_dataset_can_be_distributed(cache):
     assert len([batch["image"].shape for batch in distributed]) == 6
 
 
+@pytest.mark.slow
 def test_real_photos_and_small_images(dataset):
     for name, size in (("cifar10", (32, 32)), ("hymenoptera", (48, 48))):
         cache = ImageCache.open(catalog.open_labels(f"folder:{dataset(name, per_folder=12)}").load("train"), size)
@@ -296,6 +300,7 @@ def test_real_photos_and_small_images(dataset):
         assert_same(training(cache, augmentation=MIXED, parallelism=4), single)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("augmentation", "shard"), [(replace(MIXED, rotation=20, brightness=0.2), (1, 2)), thorough(MODERATE, (0, 1))]
 )

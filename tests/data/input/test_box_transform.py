@@ -102,6 +102,7 @@ def to_stored(batch):
     return (batch["boxes_yxyx"][batch["valid"]] - np.tile(window[:2], 2)) * np.tile(scale, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["native", "letterbox", "stretch"])
 def test_boxes_surround_their_pixels_and_map_back_to_the_stored_image(form):
     dataset = rectangles()
@@ -213,6 +214,7 @@ def collected(transform, batch_size=4, epochs=2, start_step=0, **options):
     return list(batches.training_batches(epochs, start_step).as_numpy_iterator())
 
 
+@pytest.mark.slow
 def test_batches_do_not_depend_on_threads_batch_size_workers_or_restarts(native):
     # Tracing takes seconds; tests/data/augment/test_boxes.py has images with all steps.
     further = {"mosaic": 0.5, "copy_paste": 0.5} if THOROUGH else {}
@@ -268,6 +270,7 @@ def test_the_largest_objects_stay_before_ignored_ones_and_the_rest_is_counted(na
         assert batch["dropped"] == max(0, len(boxes) - 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["whole", thorough("letterbox")])
 def test_extra_boxes_follow_every_step_as_objects_do(fit):
     dataset = rectangles()
@@ -296,6 +299,7 @@ def test_extra_boxes_follow_every_step_as_objects_do(fit):
     np.testing.assert_array_equal(few["extra_boxes_yxyx"], few["boxes_yxyx"][:2])
 
 
+@pytest.mark.slow
 def test_the_last_epochs_only_flip(native):
     varied = dataclasses.replace(EVERYTHING, mosaic=0.5 if THOROUGH else 0.0, mixup=0.5)
     transform = BoxTransform(native, SIZE, augmentation=varied, plain_from=1)

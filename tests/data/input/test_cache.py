@@ -360,6 +360,7 @@ def test_images_that_are_too_thin_for_a_size_alone_are_found_without_a_cache(sou
     assert len(list(tmp_path.glob("list/*/index.json"))) == (0 if packed else 1 + thin)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", resizing.FITS)
 def test_reduced_decoding_changes_pixels_slightly_and_no_geometry(fit, tmp_path):
     rows, columns = np.mgrid[:200, :336]

@@ -99,6 +99,7 @@ def test_flips_mirror_the_crops(photos):
     assert 0.25 < mirrored / total < 0.75
 
 
+@pytest.mark.slow
 def test_batches_of_whole_images_do_not_depend_on_the_cache_or_the_batch_size(photos, tmp_path):
     opened = [
         ImageCache.open(photos, (14, 14), fit="whole", cache=kind, directory=tmp_path / "cache")

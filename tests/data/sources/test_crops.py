@@ -168,6 +168,7 @@ def test_ids_are_unique_and_no_object_has_the_same_crop_twice(source):
     assert len(np.unique(boxes, axis=0)) == len(made)
 
 
+@pytest.mark.slow
 def test_background_of_an_image_with_many_objects_takes_little_memory(source):
     corners = np.random.default_rng(0).uniform(0, 3000, (3000, 2)).astype(np.float32)
     many = objects(*np.concatenate([corners, corners + 8], axis=1))

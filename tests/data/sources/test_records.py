@@ -235,6 +235,7 @@ def whole(photos: Path) -> list[dict]:
     return batches(f"folder:{photos}", "none", (0, 1), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cache", "workers", "start"), [("none", 1, 5), ("none", 3, 0), ("memory", 1, 0), ("disk", 2, 3)]
 )

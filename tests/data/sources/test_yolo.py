@@ -103,6 +103,7 @@ def test_names_that_yaml_takes_for_values_stay_text(root):
     assert not any("nc" in note for note in dataset.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["names: &a [*a]", "names: " + "[" * 2000, "names: [[a], b]"])
 def test_lists_as_class_names_are_refused(root, text):
     (root / "data.yaml").write_text(text)

@@ -34,6 +34,7 @@ def test_all_published_members_exist(golden_counts: dict[str, Any]) -> None:
     assert set(MEMBERS) == set(golden_counts["classification"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "application"),
     [
@@ -62,6 +63,7 @@ def test_mobilenet_widths_equal_keras_applications(alpha: float) -> None:
         assert ours.params == theirs.count_params()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -12,6 +12,7 @@ from tfeff.serving import timing
 from tfeff.serving.exportable import FORMATS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["mobilenet-v2", thorough("resnet50"), thorough("efficientnet-b0"), thorough("mobilenet-v3-large")]
 )

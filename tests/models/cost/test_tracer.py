@@ -49,6 +49,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
     return options
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if SPECS > 100 else 600)
 @pytest.mark.parametrize(
     "name",

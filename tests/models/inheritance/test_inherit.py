@@ -79,6 +79,7 @@ def larger(options: dict, *, width: float = 1.0, depth: float = 1.0) -> dict:
     return {**options, **{name: scale * options.get(name, 1.0) for name, scale in scales.items()}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [thorough(name) if name == "resnet50-v1.5" else name for name in FAMILIES])
 def test_larger_networks_compute_the_same(name):
     scale = LARGER.get(name, {"width": 2.0, "depth": 1.3})
@@ -152,6 +153,7 @@ def test_another_resolution_keeps_all_weights():
     assert (report.new, report.dropped) == ((), ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "smaller"),
     [
@@ -188,6 +190,7 @@ def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
     assert all(each < 1 for each in report.errors.values())
 
 
+@pytest.mark.slow
 def test_batch_normalization_computes_in_training_what_it_computes_at_inference():
     options = FAMILIES["efficientnet-lite0"]
     source = source_of("efficientnet-lite0", **options)
@@ -201,6 +204,7 @@ def test_batch_normalization_computes_in_training_what_it_computes_at_inference(
     np.testing.assert_allclose(rows.var(axis=0), norm.moving_variance, rtol=0.3)
 
 
+@pytest.mark.slow
 def test_inheritance_is_deterministic_and_ignores_how_the_target_was_initialized():
     options = {"resolution": 32, "depth_coefficient": 0.5}
     source = source_of("mobilenet-v2", width_coefficient=0.5, **options)
@@ -256,6 +260,7 @@ def test_families_are_not_mixed():
         models.inherit(source, models.build("resnet", resolution=8, stage_blocks=(1, 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [6, 16])
 def test_backbones_without_a_classifier_inherit(width):
     """Of the last map, on which nothing depends, any channels are kept."""
@@ -285,6 +290,7 @@ def initialized(trained: models.Architecture, wanted: models.Architecture, path)
     return source, target, models.initialize(target, wanted, trained=known, class_names=NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -302,6 +308,7 @@ def test_layers_that_only_training_uses_do_not_prevent_an_exact_copy(changes, tm
     assert distance(source, target, images_for(source, 3)) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "changes"),
     [

@@ -88,6 +88,7 @@ WIDER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -105,6 +106,7 @@ def test_wider_detectors_compute_the_same(name, change):
     assert not [path for path in report.new if not path.startswith("stage")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"fusion_per_channel": True}, {"fusion": "softmax"}, {"neck": "nas_fpn"}, {"separable": False}], ids=str
 )
@@ -133,6 +135,7 @@ def test_deeper_and_wider_heads_of_regions_compute_the_same(changes, added):
     assert report.reconstructed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -163,6 +166,7 @@ SMALLER = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "changes"), SMALLER, ids=str)
 def test_smaller_detectors_come_close(name, changes):
     source, target = trained_like(name), build(name, **changes)
@@ -177,6 +181,7 @@ def test_smaller_detectors_come_close(name, changes):
     assert {"class_head_predict", "rpn_objectness", "class_head_predict_pointwise"} & report.errors.keys()
 
 
+@pytest.mark.slow
 def test_shared_heads_that_read_many_values_are_fitted_like_others(monkeypatch):
     source, targets = trained_like("efficientdet-d0", separable=False), []
     for wide in (regression._WIDE, 64):
@@ -207,6 +212,7 @@ def test_smaller_detectors_inherit_both_pairs_of_heads():
     assert "one_to_many_class_head_predict" in report.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
@@ -234,6 +240,7 @@ def test_heads_for_training_start_as_those_that_predict(changes, names, tmp_path
     assert "not in the" not in str(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"neck_channels": 24}], ids=str)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_detector_takes_the_heads_that_predict(changes, tmp_path):
@@ -257,6 +264,7 @@ def initialized(source, target, path):
     return report, before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "difference"),
     [
@@ -279,6 +287,7 @@ SIDES = tuple(np.repeat(np.linspace(0.1, 0.9, 9), 2).tolist())
 DENSE = "class_head_predict", "box_head_predict", "rpn_objectness", "rpn_codes", "cells_predict"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "changes", "difference"),
     [
@@ -325,6 +334,7 @@ def test_a_pooled_level_does_not_change_what_is_inherited(tmp_path):
         np.testing.assert_allclose(values, theirs[name][:, : values.shape[1]], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_projections_that_only_one_detector_has():
     source = trained_like("yolo", neck_channels=32)  # as many as P4, which passes no projection
     wider = build("yolo", neck_channels=32, backbone=dataclasses.replace(BACKBONE, width_coefficient=1.5))

@@ -112,6 +112,7 @@ def preprocessed(name: str, x: np.ndarray) -> np.ndarray:
     return getattr(keras.applications, MODULES[name][1]).preprocess_input(x.copy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "resolution"), [case if case in COMPARED else thorough(*case) for case in CASES])
 def test_same_outputs(name: str, resolution: int) -> None:
     """Compares in double precision: deep random networks amplify the rounding errors of single precision 100 times."""
@@ -119,6 +120,7 @@ def test_same_outputs(name: str, resolution: int) -> None:
     assert_same(name, resolution, application(name, resolution), models.build(name, resolution=resolution))
 
 
+@pytest.mark.slow
 def test_same_outputs_of_a_shallow_convnext() -> None:
     keras.config.set_dtype_policy("float64")
     blocks = (1, 1, 2, 1)
@@ -149,6 +151,7 @@ def test_flipped_channels_only_change_the_summation_order() -> None:
     np.testing.assert_allclose(ours(x), theirs(preprocessed("resnet50", x)[..., ::-1]), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_preprocessing_of_efficientnet_is_the_published_one() -> None:
     theirs = application("efficientnet-b0", 32)
     normalization = next(layer for layer in theirs.layers if isinstance(layer, keras.layers.Normalization))
@@ -192,6 +195,7 @@ def test_without_top_and_with_more_blocks(small: dict[str, keras.Model]) -> None
     assert {s.name for s in report.skipped if s.shape_here is None} == {"predictions/kernel", "predictions/bias"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet-v2", "resnet50", thorough("efficientnet-b0")])
 def test_gray_image_as_three_equal_channels(name: str, small: dict[str, keras.Model]) -> None:
     theirs = small[name]

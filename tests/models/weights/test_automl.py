@@ -89,6 +89,7 @@ def test_variables_of_another_neck_or_backbone_are_listed(variables: dict[str, n
     assert "efficientnet-b0/blocks_0/conv2d/kernel" in there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"levels": ("P3", "P4", "P5", "P6")}, {"neck": "simplified_panet"}], ids=str)
 def test_nodes_of_another_neck_stay_as_they_are(options: dict, variables: dict[str, np.ndarray]) -> None:
     """Their numbers are those of nodes that fuse other maps."""

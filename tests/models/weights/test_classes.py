@@ -29,6 +29,7 @@ def network(kind, classes):
     return models.build_detector(models.detector(kind, backbone=backbone, **options), num_classes=classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "faster-rcnn", "grid"])
 def test_shared_classes_keep_their_scores(kind):
     source, target = network(kind, 3), network(kind, 3)
@@ -124,6 +125,7 @@ def test_a_narrower_network_inherits_the_outputs_of_shared_classes(tmp_path):
     assert error < 0.6 * np.abs(theirs - theirs.mean(axis=0)).mean()
 
 
+@pytest.mark.slow
 def test_a_classifier_that_inherits_from_a_detector_is_new(tmp_path):
     source = network("yolo", 3)
     np.savez(tmp_path / "source.npz", **{each.path: np.asarray(each) for each in source.weights})

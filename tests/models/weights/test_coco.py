@@ -33,6 +33,7 @@ def archive(tmp_path, monkeypatch):
     return write_archive(tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
 def test_every_tensor_of_an_efficientdet_is_used(archive):
     network = models.build_detector("efficientdet-d0", num_classes=90, weights="coco", resolution=128)
     expected = models.build_detector("efficientdet-d0", num_classes=90, weights=str(CHECKPOINT), resolution=128)

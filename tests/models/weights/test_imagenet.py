@@ -49,6 +49,7 @@ def test_larger_members_of_a_family_are_more_accurate(members: list[str]) -> Non
     assert len(set(accuracies)) == len(accuracies) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "module"),
     [
@@ -98,6 +99,7 @@ class AskedError(Exception):
     """Raised instead of a download, with the name of the file."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -45,6 +45,7 @@ def test_lite0_recognizes_ants_and_bees_as_the_pytorch_implementation_does(datas
     assert (top1, top5, images) == (131, 144, 153)
 
 
+@pytest.mark.slow
 @INSTALLED
 @pytest.mark.parametrize("name", lite.PACKAGES)
 def test_every_tensor_is_loaded(name: str) -> None:

@@ -74,6 +74,7 @@ def test_all_variables_are_set_in_our_layout() -> None:
     np.testing.assert_allclose(value["stem_conv_bn/moving_variance"] + 1e-5, variance, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_names_of_resnet_50() -> None:
     """Those of the detector's body, and a classifier."""
     body = {name: shape for name, shape in state_dict(nested=True).items() if name.startswith("backbone.body.")}

@@ -18,6 +18,7 @@ def test_published_tables() -> None:
     assert models.architecture("mobilenet-v2").widths == (16, 24, 32, 64, 96, 160, 320)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -27,6 +27,7 @@ def test_all_members_are_published() -> None:
     assert models.names("mobilenet-v3") == tuple(COUNTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.35, thorough(0.5), 1.25])
 def test_widths_equal_keras_applications(alpha: float) -> None:
     for size in ("small", "large"):

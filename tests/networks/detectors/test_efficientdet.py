@@ -80,6 +80,7 @@ def test_the_table_and_its_cost_equal_the_reference(golden_counts: dict[str, Any
             assert theirs is None or ours == theirs, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant[0])
 def test_every_neck_on_every_family(variant: tuple[str, str, str, dict[str, Any]]) -> None:
     neck, fusion, backbone, options = variant
@@ -137,6 +138,7 @@ def test_levels_share_convolutions_and_have_their_own_batch_normalization(bifpn:
     }
 
 
+@pytest.mark.slow
 def test_saved_and_loaded(tmp_path: Path, bifpn: models.Network) -> None:
     bifpn.save(tmp_path / "detector.keras")
     loaded = keras.saving.load_model(tmp_path / "detector.keras")

@@ -37,6 +37,7 @@ def model(**options: object) -> keras.Model:
     return keras.Model(list(maps.values()), list(outputs.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("neck", "fusion", "per_channel", "separable"),
     [

@@ -44,6 +44,7 @@ class Failing(Tracker):
         pass
 
 
+@pytest.mark.slow
 def test_what_a_tracker_missed_is_sent_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,6 +98,7 @@ def test_an_epoch_is_sent_without_reading_those_before_it(tmp_path: Path, monkey
     assert [step for step, _ in Failing.sent] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_tracker_of_an_earlier_call_that_is_gone_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,6 +132,7 @@ def test_settings_that_a_tracker_missed_are_sent_later(tmp_path: Path, monkeypat
     assert got == ["resnet"]
 
 
+@pytest.mark.slow
 def test_a_run_that_continues_with_other_settings_sends_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     got, calls = list[int](), list[str]()
 

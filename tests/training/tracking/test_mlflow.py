@@ -11,6 +11,7 @@ from tfeff.training.tracking.mlflow import MLflow
 from tfeff.training.workdir import Workdir
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_mlflow_has_settings_metrics_figures_and_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -33,6 +34,7 @@ def test_mlflow_has_settings_metrics_figures_and_model(tmp_path: Path, monkeypat
     assert figures == {path.name for path in workdir.figures.iterdir()}
 
 
+@pytest.mark.slow
 def test_changed_settings_are_tags_because_parameters_cannot_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from tests.training.tracking.wandb_files import ended, wandb_records
 from tfeff.training.workdir import Workdir
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_figures")
 def test_weights_and_biases_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -14,6 +14,7 @@ QUIET = training.Reporter(quiet=True)
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])  # without and with test-time augmentation
 def test_accuracy_is_that_of_the_evaluation(runs, index, tmp_path):
     (model,) = open_runs([runs[index].path])
@@ -34,6 +35,7 @@ def test_features_are_the_means_of_the_last_feature_maps(runs, tmp_path):
     np.testing.assert_allclose(features, np.asarray(maps(batch["image"][:10])).mean(axis=(1, 2)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobilenet-v3-small", "convnext-tiny"])
 def test_gradients_of_the_last_layer_are_products_of_errors_and_what_it_reads(runs, name, tmp_path):
     (model,) = open_runs([runs[0].path])
@@ -55,6 +57,7 @@ def test_gradients_of_the_last_layer_are_products_of_errors_and_what_it_reads(ru
         np.testing.assert_allclose(tape.gradient(loss, kernel.value), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_are_computed_once_for_the_same_weights_and_images(runs, tmp_path, monkeypatch):
     path = tmp_path / "folder" / "p.npz"
     (model,) = open_runs([runs[0].path])

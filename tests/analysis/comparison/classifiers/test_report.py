@@ -16,6 +16,8 @@ from tfeff.analysis.comparison.classifiers import predictions, report
 from tfeff.errors import UserError
 from tfeff.reporting import figure
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script> & 'b' \"$x\""
 
 

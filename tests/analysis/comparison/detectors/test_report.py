@@ -17,6 +17,8 @@ from tfeff.errors import UserError
 from tfeff.reporting import figure
 from tfeff.serving import run as serving
 
+pytestmark = pytest.mark.slow
+
 QUIET = training.Reporter(quiet=True)
 
 
