@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 
 from tfeff import config
-from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.data.dataset import Dataset, NoImagesError, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
 from tfeff.data.sources import catalog
@@ -226,7 +226,12 @@ def _loaded(data: config.Data, images: Dataset, source: Source) -> int:
     if name is None and data.folds is None and _validates(data, source):
         name = "validation"
     known = None if name is None else source.find(name)
-    return len(images) + (0 if known is None else len(source.load(known)))
+    if known is None:
+        return len(images)
+    try:
+        return len(images) + len(source.load(known))
+    except NoImagesError:  # of which a training says more
+        return len(images)
 
 
 def _validates(data: config.Data, source: Source) -> bool:
