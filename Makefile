@@ -52,7 +52,7 @@ demo: $(RUN_STAMP) ## find scaling coefficients on handwritten digits, train and
 	@$(BIN)/python -m tfeff.train --config=digits_family --workdir=$(WORKDIR)/phi2 \
 		--config.member.family=$(WORKDIR)/search --config.member.phi=2
 
-test: lint imports types ## check what can be checked in a quarter of an hour: lint, layers, types, all but the slow tests [WORKERS=2]
+test: lint imports types ## run lint, layers, types and all but the slow tests, in less than 15 minutes [WORKERS=2]
 	@$(MAKE) --no-print-directory pytest ARGS='-m "not slow" $(ARGS)'
 
 check: lint imports types pytest ## run everything that must pass, also the slow tests, as CI does [WORKERS=2]

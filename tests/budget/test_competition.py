@@ -480,8 +480,8 @@ def detectors(names, minutes, passes, epochs=20):
     """Returns a competition of detectors whose trainings can be shortened.
 
     Args:
-        passes: of the final training.
-        epochs: of a training that is not shortened.
+        passes: number of passes of the final training.
+        epochs: number of epochs of a full-length training.
     """
     found = competition(dict.fromkeys(names, (0.9, 0.9)), minutes=minutes)
 

@@ -354,7 +354,7 @@ class Competition:
         return len(names) > 1 and bool(self.time.decide(f"two in stage {stage}", affordable))
 
     def _train_late(self, stage: str, share: float) -> None:
-        """Trains networks on the first fold that had to wait, before others are trained on more."""
+        """Trains networks that had to wait on the first fold, before others are trained on more folds."""
         self._return_late()
         block = self.blocks[:1]
         waiting = [name for name in self._order() if not self.table([name], block)[name]]

@@ -200,13 +200,13 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
         label, teacher = competition.candidates[name].label, _teacher(competition, name)
         pace = competition.time.stored_pace_of_choice(name, taught=teacher is not None)
-        measured = None if pace is None else competition.measures.known(_trained(competition, name, pace, teacher))
+        measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, teacher))
         if measured is None and not competition.fits(name):
             misses.append(f"{label}: {competition.fates[name].reason}")
             continue
         excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            run = None if teacher is None else _taught_by(competition, teacher, workdir.parent / TEACHERS)
+            run = None if teacher is None else _train_teacher(competition, teacher, workdir.parent / TEACHERS)
             if run is None:
                 teacher = None
             competition.runner.progress.say(f"training the choice, {label}")
@@ -219,7 +219,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                 competition.runner.progress.say(f"{label}: {error}")
                 misses.append(f"{label}: {error}")
                 continue
-            found = competition.measures.exported(exported, _trained(competition, name, pace, teacher))
+            found = competition.measures.exported(exported, _costs_key(competition, name, pace, teacher))
             costs = competition.measured[name] = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
@@ -245,8 +245,8 @@ def _reporter(competition: Competition) -> "_Reporter":
     return _Reporter(competition.runner.on_check, competition.runner.progress.console)
 
 
-def _trained(competition: Competition, name: str, pace: float, teacher: str | None) -> str:
-    """Returns the name under which the costs of a choice are kept; those of a detector depend on its weights."""
+def _costs_key(competition: Competition, name: str, pace: float, teacher: str | None) -> str:
+    """Returns the name under which the costs of a choice are stored; those of a detector depend on its weights."""
     by = "" if teacher is None else f", taught by {teacher}"
     return f"{competition.candidates[name].name}, pace {pace:g}{by}"
 
@@ -261,7 +261,7 @@ def _teacher(competition: Competition, name: str) -> str | None:
     return teacher
 
 
-def _taught_by(competition: Competition, teacher: str, directory: Path) -> Path | None:
+def _train_teacher(competition: Competition, teacher: str, directory: Path) -> Path | None:
     """Trains a teacher, and returns its workdir; None if its training diverges."""
     label = competition.study.networks[teacher].label
     competition.runner.progress.say(f"training the teacher, {label}")

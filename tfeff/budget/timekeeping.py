@@ -308,7 +308,9 @@ class Timekeeper:
 
     def stored_pace_of_choice(self, name: str, *, taught: bool) -> float | None:
         """Returns what `pace_of_choice` returned earlier for these minutes, or would return at any time; else None."""
-        stored = "1.0" if self._never_shortened else self._store.fact(self._fact_of_pace(name, taught=taught))
+        if self._never_shortened:
+            return 1.0
+        stored = self._store.fact(self._fact_of_pace(name, taught=taught))
         return None if stored is None else float(stored)
 
     @property

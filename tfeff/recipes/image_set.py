@@ -1,5 +1,6 @@
 """What rules need to know about a dataset, before any image is decoded."""
 
+import contextlib
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -226,12 +227,10 @@ def _loaded(data: config.Data, images: Dataset, source: Source) -> int:
     if name is None and data.folds is None and _validates(data, source):
         name = "validation"
     known = None if name is None else source.find(name)
-    if known is None:
-        return len(images)
-    try:
-        return len(images) + len(source.load(known))
-    except NoImagesError:  # of which a training says more
-        return len(images)
+    if known is not None:
+        with contextlib.suppress(NoImagesError):  # the training reports it
+            return len(images) + len(source.load(known))
+    return len(images)
 
 
 def _validates(data: config.Data, source: Source) -> bool:
