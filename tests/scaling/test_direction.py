@@ -156,12 +156,12 @@ def test_few_trainings_determine_no_region(study: Study) -> None:
     assert all("answer minus it" not in row for row in best.rows)
 
 
-@pytest.mark.parametrize("ratio", [2.0, 4.0])
-def test_the_first_member_has_the_cost_of_the_budget(study: Study, ratio: float) -> None:
-    coefficients = coefficients_in(PEAK, study.baseline, ratio)
+@pytest.mark.parametrize(("ratio", "phi"), [(2.0, 1.0), (4.0, 1.0), (2.0, 2.0), (2.0, 3.0)])
+def test_the_member_has_the_cost_of_its_phi(study: Study, ratio: float, phi: float) -> None:
+    coefficients = coefficients_in(PEAK, study.baseline, ratio, phi)
     assert shares_of(*coefficients) == pytest.approx(PEAK)
-    first = study.baseline.member(study.baseline.family(coefficients), 1.0)
-    assert first.relative["macs"] == pytest.approx(ratio, rel=0.1)
+    member = study.baseline.member(study.baseline.family(coefficients), phi)
+    assert member.relative["macs"] == pytest.approx(ratio**phi, rel=0.1)
 
 
 def test_a_search_whose_trainings_all_failed_ends_with_a_message(study: Study) -> None:

@@ -82,7 +82,7 @@ class BestDirection:
     """The outcome of `choice=surface`.
 
     Attributes:
-        coefficients: α, β and γ; the member φ = 1 of their family has about the cost of the budget.
+        coefficients: α, β and γ; the member of their family at the largest `design.phis` has about that cost.
         metric: name of the objective.
         bounded: whether it is in [0, 1].
         validated: number of images on which a training is validated.
@@ -157,7 +157,7 @@ class BestDirection:
                 **{each: float(share) for each, share in zip(SINGLE, shares, strict=True)},
             }
             if name.endswith(" alone"):
-                row["probability that it is best"] = float(chances[SINGLE.index(name.removesuffix(" alone"))])
+                row["probability that it is best, with the prior"] = float(chances[SINGLE.index(name.removesuffix(" alone"))])
             if surface is not None:
                 row["in the region"] = "yes" if surface.contains(shares) else "no"
                 level = surface.value(self.shares)
@@ -264,17 +264,21 @@ def find(
         raise UserError("every training of the search failed; see trials.log in the workdir")
     ratio = search.budget.macs
     assert ratio is not None
-    coefficients = coefficients_in(explored.state.direction.answer, baseline, ratio)
+    coefficients = coefficients_in(explored.state.direction.answer, baseline, ratio, max(search.design.phis))
     return BestDirection(search, explored, trained, coefficients, metric, bounded, validated)
 
 
-def coefficients_in(shares: Floats, baseline: Baseline, ratio: float) -> tuple[float, float, float]:
-    """Returns α, β and γ with these shares [3] and about `ratio` times the baseline's multiply-adds at φ = 1.
+def coefficients_in(shares: Floats, baseline: Baseline, ratio: float, phi: float) -> tuple[float, float, float]:
+    """Returns α, β and γ with these shares [3], whose member at `phi` has about `ratio`^`phi` times the baseline's cost.
 
-    α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers.
+    α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers. That matters most for small members,
+    so those at other φ are farther from `ratio`^φ.
+
+    Args:
+        ratio: multiply-adds of a step of φ, relative to the baseline's.
     """
     depth, width, resolution = np.asarray(shares).tolist()
     start = tuple(ratio**exponent for exponent in (depth, width / 2, resolution / 2))
-    phi = nearest_phi(baseline, baseline.family(start), ratio)
-    alpha, beta, gamma = (coefficient**phi for coefficient in start)
+    factor = nearest_phi(baseline, baseline.family(start), ratio**phi) / phi
+    alpha, beta, gamma = (coefficient**factor for coefficient in start)
     return alpha, beta, gamma

@@ -142,13 +142,14 @@ def member_command(result: Result, directory: Path) -> str:
 def _coefficients(result: Result) -> str:
     """Returns the coefficients, as a paragraph."""
     family = result.findings.family
-    first = result.study.baseline.member(family, 1.0)
+    phi = max(result.search.design.phis) if result.search.choice == "surface" else 1.0
+    member = result.study.baseline.member(family, phi)
     nominal = f"α·β²·γ² = {family.alpha * family.beta**2 * family.gamma**2:.3f}"
     if family.detector:
         nominal = f"Of neck and heads: depth {family.neck_depth:.3f}, width {family.neck_width:.3f}"
     return (
         f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}. {nominal}; the "
-        f"real multiply-adds at φ = 1 are {first.relative['macs']:.3f} times the baseline's. {family.finding}"
+        f"real multiply-adds at φ = {phi:g} are {member.relative['macs']:.3f} times the baseline's. {family.finding}"
     )
 
 

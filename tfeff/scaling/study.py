@@ -107,7 +107,8 @@ def prepare(
         networks = _of_all_costs(search, baseline)
         assert search.budget.macs is not None
         directions = (*np.eye(3), np.array(shares_of(*search.reference)))
-        possible = [coefficients_in(shares, baseline, search.budget.macs) for shares in directions]
+        phi = max(search.design.phis)
+        possible = [coefficients_in(shares, baseline, search.budget.macs, phi) for shares in directions]
     _check_members(search, baseline, possible)
     return Study(
         search=search,
