@@ -126,7 +126,7 @@ def directions(result: Result) -> str:
     """Returns the best direction by a surface, compared with others at equal cost."""
     metric, rows = result["objective"], []
     for row in result["surface"]["directions"]:
-        minus, chance = "answer minus it" in row, row.get("probability that it is best")
+        minus, chance = "answer minus it" in row, row.get("probability that it is best, with the prior")
         rows.append(
             {
                 "direction": row["direction"],
@@ -135,7 +135,7 @@ def directions(result: Result) -> str:
                 metric: f"{row[metric]:.3f}",
                 "answer minus it, points": points(row["answer minus it"]) if minus else None,
                 "95 %": f"{points(row['95 % from'])} to {points(row['to'])}" if minus else None,
-                "probability that it is best": None if chance is None else tables.percent(chance),
+                "probability that it is best, with the prior": None if chance is None else tables.percent(chance),
             }
         )
     return tables.markdown(rows)
