@@ -9,28 +9,28 @@ from tfeff.budget.answer import screening
 from tfeff.budget.prospects import Prospects
 from tfeff.budget.search import Findings
 from tfeff.config.budget import UNITS
+from tfeff.data.names import counted
 from tfeff.reporting.budget import budget_figure, growth_figure
-from tfeff.reporting.published import published_figure
+from tfeff.reporting.published import published_detectors_figure, published_figure
 from tfeff.reporting.tables import unit_of, upper
 
 
 def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, str]]:
     """Returns name -> (figure, caption): one figure for each measure."""
-    metric = findings.study.objective.title
+    study, metric = findings.study, findings.study.objective.title
+    before = (f"{metric}, short training", unit_of(metric)) if study.detects else ("accuracy of the probe", "%")
     drawn = dict[str, tuple[Any, str]]()
-    for measure in dict.fromkeys((*findings.study.bounds.values, "macs")):
+    for measure in dict.fromkeys((*study.bounds.values, "macs")):
         points = []
         for row in rows:
             cost = row["costs"].get(measure)
             if cost is None or (row["mean"] is None and row["screened"] is None):
                 continue
             kinds = {"chosen": "chosen", "beaten": "finalist"}
-            kind = kinds.get(row["stage"], screening(findings.study) if row["mean"] is None else "dropped")
-            value = {key: row[key] for key in ("mean", "low", "high")}
-            if row["mean"] is None:
-                value = {"mean": row["screened"], "low": None, "high": None}
+            kind = kinds.get(row["stage"], screening(study) if row["mean"] is None else "dropped")
             name = row["name"].replace("efficientnet-", "")
-            points.append({"name": name, "cost": cost, "kind": kind, **value})
+            values = {key: row[key] for key in ("mean", "low", "high", "screened")}
+            points.append({"name": name, "cost": cost, "kind": kind, **values})
         if not points:
             continue
         largest = max(point["cost"] for point in points)
@@ -43,30 +43,47 @@ def figures(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
             cost=cost_name,
             unit=unit,
             scale=scale,
-            bound=findings.study.bounds.values.get(measure),
+            bound=study.bounds.values.get(measure),
             metric=metric,
             metric_unit=unit_of(metric),
+            screening=before,
         )
-        drawn[measure] = (
-            drawing,
-            f"{upper(metric)} against {cost_name}: means over folds with 95 % intervals; "
-            + (
-                "networks that were only trained shortly at the value after that."
-                if findings.study.detects
-                else "networks that were only probed at the accuracy of their probe."
-            ),
-        )
-    if not findings.study.detects:
-        network = findings.study.networks[findings.delivered.name]
-        own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
-        drawn["published"] = (
-            published_figure(own),
-            "Published classifiers on ImageNet, for orientation; dashed: the costs of the choice. Accuracies there are "
-            "not those on these images.",
-        )
+        drawn[measure] = (drawing, _caption(findings, points, cost_name))
+    network = study.networks[findings.delivered.name]
+    own = [{"name": network.label, "macs": network.cost.macs, "params": network.cost.params}]
+    if study.detects:
+        published, words = published_detectors_figure(own), "detectors on COCO"
+    else:
+        published, words = published_figure(own), "classifiers on ImageNet"
+    drawn["published"] = (
+        published,
+        f"Published {words}, for orientation; dashed: the costs of the choice. Their accuracies are not those on these "
+        "images.",
+    )
     if findings.prospects is not None:
         drawn["growth"] = _growth_figure(findings.prospects, metric)
     return drawn
+
+
+def _caption(findings: Findings, points: Sequence[Mapping[str, Any]], cost: str) -> str:
+    """Returns what the figure of a cost shows, and which networks are not in it."""
+    study = findings.study
+    sentences = [f"{upper(study.objective.title)} against {cost}: means over folds with 95 % intervals."]
+    if any(point["kind"] == "dropped" for point in points):
+        sentences.append("Networks that were dropped before may have been trained on fewer folds.")
+    if any(point["mean"] is None for point in points):
+        after = "after the short training on one fold" if study.detects else "of the linear probe"
+        sentences.append(
+            f"Below: the value {after} of all networks that have one, also of those that were trained later. It is "
+            "not comparable with the means above, and may order networks differently."
+        )
+    smaller = sum(fate.stage == "larger" for fate in findings.fates.values())
+    if smaller:
+        sentences.append(
+            f"Not tried: {counted(smaller, 'networks')} of which a larger one of the same start fits; with "
+            "objective.margin, these may compete, too."
+        )
+    return " ".join(sentences)
 
 
 def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -77,71 +78,93 @@ def budget_figure(
     bound: float | None,
     metric: str,
     metric_unit: str,
+    screening: tuple[str, str],
 ) -> Figure:
-    """Draws networks by cost and accuracy, with intervals, the Pareto front of the finalists, and the bound.
+    """Draws networks by cost and accuracy, with intervals, their Pareto fronts, and the bound.
+
+    If some have only a probe or a short training, a second panel shows that of all networks that have one, with its own
+    front: these values are not comparable with those of trainings on folds.
 
     Args:
-        points: networks with `name`, `cost` (> 0), `mean`, `low` and `high` (limits of its interval, or None) and
-            `kind`, a key of `KINDS`.
+        points: networks with `name`, `cost` (> 0), `kind` (a key of `KINDS`), `mean`, `low` and `high` (limits of its
+            interval) and `screened`; the last four can be None.
         cost: name of the cost.
         unit: its unit.
         scale: value of the unit.
         bound: the budget's limit of this cost; None if there is none.
+        screening: what `screened` is, such as "accuracy of the probe", and its unit.
     """
-    figure = new(7.4, 4.9)
-    axes = figure.add_subplot()
-    x = np.array([point["cost"] / scale for point in points], np.float64)
-    ends = [*x, bound / scale] if bound is not None else list(x)
+    alone = [point["mean"] is None for point in points]
+    titles = ({} if all(alone) else {"mean": (metric, metric_unit)}) | ({"screened": screening} if any(alone) else {})
+    figure = new(7.4, 1.5 + 3.4 * len(titles))
+    panels = figure.subplots(len(titles), 1, sharex=True, squeeze=False)[:, 0]
+    ends = [point["cost"] / scale for point in points] + ([] if bound is None else [bound / scale])
     low, high = min(ends), max(ends)
     if high / low < LOG_RATIO:
-        axes.set_xlim(0.0, 1.12 * high)
+        panels[0].set_xlim(0.0, 1.12 * high)
     else:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.25, high * 1.25)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panels[0].set_xscale("log")
+        panels[0].set_xlim(low / 1.25, high * 1.25)
+        panels[0].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].xaxis.set_minor_formatter(NullFormatter())
+    panels[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[-1].set_xlabel(f"{cost} ({unit})" if unit else cost)
+    labeled = []
+    for axes, (key, title) in zip(panels, titles.items(), strict=True):
+        shown = [point for point in points if point[key] is not None]
+        places, texts, steps = _networks(axes, shown, key, scale)
+        lines = [steps]
+        if bound is not None:
+            axes.axvline(bound / scale, color=BLACK, linewidth=1, linestyle="--", zorder=1)
+            lines.append(np.array([(bound / scale, y) for y in axes.get_ylim()]))
+        labeled.append((axes, places, texts, lines))
+        quantity(axes.yaxis, *title)
+        style(axes, grid="both")
+    handles = [
+        Line2D([], [], linestyle="none", marker=marker, markersize=10 if marker == "*" else 6, color=color, label=label)
+        for kind, (label, color, marker) in KINDS.items()
+        if any(point["kind"] == kind for point in points)
+    ]
+    handles.append(Line2D([], [], color=GRAY, linewidth=1, label="Pareto front"))
     if bound is not None:
-        axes.axvline(bound / scale, color=BLACK, linewidth=1, linestyle="--", zorder=1)
-    steps = np.empty((0, 2))
-    complete = [i for i, point in enumerate(points) if point["kind"] in ("chosen", "finalist")]
-    if complete:
-        values = np.array([points[i]["mean"] for i in complete], np.float64)
-        front = pareto_front(x[complete], values)
-        steps = stairs([*x[complete][front], axes.get_xlim()[1]], [*values[front], values[front[-1]]])
-        axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
-    handles = []
-    for kind, (label, color, marker) in KINDS.items():
+        handles.append(Line2D([], [], color=BLACK, linewidth=1, linestyle="--", label="budget"))
+    legend_below(figure, handles, columns=3)
+    for axes, places, texts, lines in labeled:  # when the layout is known
+        place(axes, places, texts, lines=lines, fontsize=8)
+    return figure
+
+
+def _networks(
+    axes: Axes, points: Sequence[Mapping[str, Any]], key: str, scale: float
+) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """Draws networks by cost and one of their values, and the Pareto front.
+
+    Returns:
+        Places of n networks, float [n, 2]; their names, empty if they are not shown; the m corners of the front, float
+        [m, 2].
+    """
+    x, y = (np.array([point[name] for point in points], np.float64) for name in ("cost", key))
+    x /= scale
+    front = pareto_front(x, y)
+    steps = stairs([*x[front], axes.get_xlim()[1]], [*y[front], y[front[-1]]])
+    axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
+    for kind, (_, color, marker) in KINDS.items():
         own = [i for i, point in enumerate(points) if point["kind"] == kind]
-        if not own:
-            continue
-        bars = [
-            {"mean": points[i]["mean"], "low": points[i]["low"], "high": points[i]["high"]}
-            for i in own
-            if known(points[i]["low"])
-        ]
-        error_bars(axes, [float(x[i]) for i in own if known(points[i]["low"])], bars, color=color)
-        size = 14 if kind == "chosen" else 6
+        bars = [i for i in own if key == "mean" and known(points[i]["low"])]
+        error_bars(axes, list(x[bars]), [points[i] for i in bars], color=color)
+        size, order = (14, 5) if kind == "chosen" else (6, 4)
         axes.plot(
-            x[own],
-            [points[i]["mean"] for i in own],
+            *(x[own], y[own]),
             linestyle="none",
             marker=marker,
             markersize=size,
             color=color,
             markeredgecolor="white",
-            zorder=5 if kind == "chosen" else 4,
+            zorder=order,
         )
-        handles.append(
-            Line2D([], [], linestyle="none", marker=marker, markersize=min(size, 10), color=color, label=label)
-        )
-    if bound is not None:
-        handles.append(Line2D([], [], color=BLACK, linewidth=1, linestyle="--", label="budget"))
-    axes.set_xlabel(f"{cost} ({unit})" if unit else cost)
-    quantity(axes.yaxis, metric, metric_unit)
-    style(axes, grid="both")
-    legend_below(figure, handles, columns=3)
-    named = [i for i, point in enumerate(points) if point["kind"] in ("chosen", "finalist")]
-    places = np.array([[x[i], points[i]["mean"]] for i in named], np.float64).reshape(-1, 2)
-    place(axes, places, [caption(str(points[i]["name"]), 34) for i in named], lines=[steps], fontsize=8)
-    return figure
+    named = {
+        *front,
+        *(i for i, point in enumerate(points) if key == "mean" and point["kind"] in ("chosen", "finalist")),
+    }
+    texts = [caption(str(point["name"]), 34) if i in named else "" for i, point in enumerate(points)]
+    return np.stack([x, y], axis=1), texts, steps
