@@ -105,6 +105,7 @@ def test_a_search_writes_coefficients_a_family_and_a_report(whole):
     report = (whole / "report.html").read_text()
     assert result["sentence"] in html.unescape(report).replace("\u00a0", " ")
     assert "python -m tfeff.search" in report
+    assert f"python tools/compare_members.py --search={whole} --phi=1 --classes=10 " in report
     figures = ("candidates", "landscape", "allocation", "methods", "method_compound")
     for name in (*figures, "batch_normalization") if THOROUGH else figures:
         assert (whole / "figures" / f"{name}.png").stat().st_size > 10_000

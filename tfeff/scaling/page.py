@@ -78,6 +78,7 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
     family: list[html.Part] = [
         html.table(result.family, "Members of the family. Latency: one image, one process."),
         html.command(member_command(result, directory)),
+        *_all_five(result, directory),
     ]
     memory: list[html.Part] = [
         html.paragraph(
@@ -132,11 +133,35 @@ def _direction(best: BestDirection) -> list[html.Part]:
 
 def member_command(result: Result, directory: Path) -> str:
     """Returns the command that trains a member of the family."""
-    phi = max((point.phi for point in result.findings.points), default=0.0) or 1.0
     return (
         f"python -m tfeff.train --config=CONFIG --workdir=WORKDIR --config.member.family={shlex.quote(str(directory))} "
-        f"--config.member.phi={phi:g}"
+        f"--config.member.phi={_largest(result):g}"
     )
+
+
+def _all_five(result: Result, directory: Path) -> list[html.Part]:
+    """Returns how the members of all methods are compared; nothing for detectors, which the tool does not know."""
+    if result.findings.family.detector:
+        return []
+    words = (
+        "In a clone of tfeff, this trains the baseline and the networks scaled in depth, width, resolution and all "
+        "three, on all images as CONFIG says, and compares them on one page, with class activation maps side by side:"
+    )
+    return [html.paragraph(words), html.command(comparison_command(result, directory))]
+
+
+def comparison_command(result: Result, directory: Path) -> str:
+    """Returns the command that compares a member with the baseline and with each single dimension, on all images."""
+    return (
+        f"python tools/compare_members.py --search={shlex.quote(str(directory))} --phi={_largest(result):g} "
+        f"--classes={result.study.baseline.num_classes} --config=CONFIG --workdir=WORKDIR "
+        + shlex.quote(f"data.source={result.search.experiment.data.source}")
+    )
+
+
+def _largest(result: Result) -> float:
+    """Returns the largest φ whose member was trained; 1 if none was."""
+    return max((point.phi for point in result.findings.points), default=0.0) or 1.0
 
 
 def _coefficients(result: Result) -> str:
