@@ -10,6 +10,7 @@ from tfeff.budget.answer import answer
 from tfeff.budget.delivery import Delivered
 from tfeff.budget.limits import Bounds
 from tfeff.budget.study import Fate
+from tfeff.budget.teachers import Teacher
 from tfeff.config import Limits
 
 
@@ -45,6 +46,16 @@ def findings(*overrides, error=0.0):
 )
 def test_an_estimate_is_not_stated_as_a_fact(error, words):
     assert words in answer(findings(error=error))
+
+
+def test_the_answer_says_why_a_network_teaches():
+    found = findings()
+    assert "imitates" not in answer(found)
+    name = list(found.study.networks)[-1]
+    object.__setattr__(found.delivered, "teacher", Teacher(name, "the best probe"))
+    label = found.study.networks[name].label
+    words = f"It imitates {label}, which was trained for this: of all that there was time for, it has the best probe."
+    assert words in answer(found)
 
 
 @pytest.mark.parametrize(

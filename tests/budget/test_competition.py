@@ -19,6 +19,7 @@ from tfeff.budget.limits import Bounds
 from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
+from tfeff.budget.teachers import Teacher
 from tfeff.budget.timekeeping import IMAGES_TO_INHERIT
 from tfeff.config import (
     BudgetSearch,
@@ -122,7 +123,7 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
         examples=(100, 50),
         num_classes=2,
         validation_trials=1000.0,
-        final_passes=lambda name, pace, taught=False: (8 if taught else 2) * pace * IMAGES,
+        final_passes=lambda name, pace=1.0, taught=False: (8 if taught else 2) * pace * IMAGES,
     )
     clock = SimpleNamespace(seconds=seconds, save=lambda: None)
     runner = Runner(values, said, clock)
@@ -725,7 +726,7 @@ def test_a_teacher_that_diverges_leaves_the_choice_without_one(monkeypatch):
     found.study.settings = replace(found.study.settings, distill=True)
     found.study.networks["large"] = SimpleNamespace(label="LARGE")
     found.compete()
-    monkeypatch.setattr(found.time, "teacher", lambda name: "large")
+    monkeypatch.setattr(search, "teacher", lambda *_: Teacher("large", "the most multiply-adds"))
 
     def teach(*_):
         raise DivergedError("the loss is not finite")

@@ -39,7 +39,11 @@ def answer(findings: Findings) -> str:
         f"{f' and {meets} the budget: {costs}' if costs else ''}."
     )
     if delivered.teacher is not None:
-        sentences.append(f"It imitates {delivered.teacher}, which was trained for this.")
+        teacher = study.networks[delivered.teacher.name].label
+        sentences.append(
+            f"It imitates {teacher}, which was trained for this: of all that there was time for, it has "
+            f"{delivered.teacher.why}."
+        )
     if failed := _failed(findings):
         sentences.append(failed)
     late = sum(fate.stage == "time" for fate in findings.fates.values())

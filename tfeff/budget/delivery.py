@@ -11,6 +11,7 @@ import keras
 from tfeff import checked, config, training
 from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
+from tfeff.budget.teachers import Teacher
 from tfeff.errors import DivergedError, NoRoomError, UserError
 from tfeff.serving import run as serving
 from tfeff.serving.exportable import Exportable
@@ -36,7 +37,7 @@ class Delivered:
     Attributes:
         name: the candidate's name.
         pace: share of the epochs of the rules for which it was trained on all training images.
-        teacher: label of the network that it imitates; None if there is none.
+        teacher: the network that it imitates; None if there is none.
         workdir: workdir of its run on all training images.
         exported: the exported model.
         costs: measured in the exported form, with those that are exact, and the latency on another device.
@@ -52,7 +53,7 @@ class Delivered:
     errors: Errors
     evaluation: RunEvaluation | None
     pace: float
-    teacher: str | None = None
+    teacher: Teacher | None = None
     dropped: str | None = None
 
 

@@ -16,6 +16,7 @@ from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
+from tfeff.budget.teachers import Teacher, teacher
 from tfeff.errors import DivergedError, UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
@@ -198,17 +199,17 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     """
     study, misses = competition.study, list[str]()
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
-        label, teacher = competition.candidates[name].label, _teacher(competition, name)
-        pace = competition.time.stored_pace_of_choice(name, taught=teacher is not None)
-        measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, teacher))
+        label, taught = competition.candidates[name].label, _teacher(competition, name)
+        pace = competition.time.stored_pace_of_choice(name, taught=taught is not None)
+        measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, taught))
         if measured is None and not competition.fits(name):
             misses.append(f"{label}: {competition.fates[name].reason}")
             continue
         excess = None if measured is None else study.bounds.exceeded(measured)
         if excess is None:
-            run = None if teacher is None else _train_teacher(competition, teacher, workdir.parent / TEACHERS)
+            run = None if taught is None else _train_teacher(competition, taught, workdir.parent / TEACHERS)
             if run is None:
-                teacher = None
+                taught = None
             competition.runner.progress.say(f"training the choice, {label}")
             pace = competition.time.pace_of_choice(name, taught=run is not None)
             reporter = _reporter(competition)
@@ -219,7 +220,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                 competition.runner.progress.say(f"{label}: {error}")
                 misses.append(f"{label}: {error}")
                 continue
-            found = competition.measures.exported(exported, _costs_key(competition, name, pace, teacher))
+            found = competition.measures.exported(exported, _costs_key(competition, name, pace, taught))
             costs = competition.measured[name] = {**study.costs[name], **found}
             excess = study.bounds.exceeded(costs)
             if excess is None:
@@ -232,8 +233,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
                     competition.fates.setdefault(other, Fate("beaten", reason))
                 errors = remaining(study.errors[name], found)
                 before = None if dropped is None else dropped.reason
-                by = None if teacher is None else study.networks[teacher].label
-                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, by, before)
+                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, taught, before)
         competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
         competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
         misses.append(f"{label}: {excess.text}")
@@ -245,28 +245,30 @@ def _reporter(competition: Competition) -> "_Reporter":
     return _Reporter(competition.runner.on_check, competition.runner.progress.console)
 
 
-def _costs_key(competition: Competition, name: str, pace: float, teacher: str | None) -> str:
+def _costs_key(competition: Competition, name: str, pace: float, taught: Teacher | None) -> str:
     """Returns the name under which the costs of a choice are stored; those of a detector depend on its weights."""
-    by = "" if teacher is None else f", taught by {teacher}"
+    by = "" if taught is None else f", taught by {taught.name}"
     return f"{competition.candidates[name].name}, pace {pace:g}{by}"
 
 
-def _teacher(competition: Competition, name: str) -> str | None:
+def _teacher(competition: Competition, name: str) -> Teacher | None:
     """Returns the network that should teach a choice; None if there is none or no time for one."""
     if not competition.study.settings.distill:
         return None
-    teacher = competition.time.teacher(name)
-    if teacher is None:
-        competition.runner.progress.say("no teacher: no larger network can be trained in the time that is left")
-    return teacher
+    found = teacher(competition, name)
+    if found is None:
+        competition.runner.progress.say(
+            "no teacher: no better or larger network can be trained in the time that is left"
+        )
+    return found
 
 
-def _train_teacher(competition: Competition, teacher: str, directory: Path) -> Path | None:
+def _train_teacher(competition: Competition, found: Teacher, directory: Path) -> Path | None:
     """Trains a teacher, and returns its workdir; None if its training diverges."""
-    label = competition.study.networks[teacher].label
-    competition.runner.progress.say(f"training the teacher, {label}")
+    label = competition.study.networks[found.name].label
+    competition.runner.progress.say(f"training the teacher, {label}: {found.why}")
     try:
-        return teach(competition.study, teacher, competition.precision, directory, _reporter(competition))
+        return teach(competition.study, found.name, competition.precision, directory, _reporter(competition))
     except DivergedError as error:
         competition.runner.progress.say(f"no teacher: {error}")
         return None

@@ -220,30 +220,32 @@ class Timekeeper:
             passes *= pace / self.pace
         return timing.seconds(name, passes)
 
-    def teacher(self, chosen: str) -> str | None:
-        """Returns the network that teaches the choice; None if none is suitable.
+    def teacher(self, chosen: str, ordered: Mapping[str, str]) -> tuple[str, str] | None:
+        """Returns the first network whose training on all images fits into half of the time that is left.
 
-        It is the largest network that starts from its own trained weights and whose training fits into half of the time
-        that is left. It must be larger than the choice. Unless `budget.minutes` changes, it stays the same.
+        Unless `budget.minutes` or the networks to choose from change, it stays the same for a choice.
+
+        Args:
+            ordered: networks that may teach -> why, the best ones first.
+
+        Returns:
+            The network, and why; None if there is no time for any.
         """
-        minutes = self._study.settings.budget.minutes
-        self._watch.save()
-        found = self._store.cached(f"teacher of {chosen} within {minutes} minutes", lambda: self._teacher(chosen))
-        return None if found is None else str(found)
 
-    def _teacher(self, chosen: str) -> str | None:
-        left, timing = self._left(), self.timing()
-        macs = self._study.networks[chosen].cost.macs
-        larger = [
-            (network.cost.macs, name)
-            for name, network in self._study.networks.items()
-            if network.start.kind != "scratch" and not network.inherits and network.cost.macs > macs
-        ]
-        for cost, name in sorted(larger, reverse=True):
-            known = dataclasses.replace(timing, macs={**timing.macs, name: cost})
-            if known.seconds(name, self._study.final_passes(name)) / self._speedup <= left / 2:
-                return name
-        return None
+        def found() -> tuple[str, str] | None:
+            left, timing = self._left(), self.timing()
+            for name, why in ordered.items():
+                known = dataclasses.replace(timing, macs={**timing.macs, name: self._study.networks[name].cost.macs})
+                if known.seconds(name, self._study.final_passes(name)) / self._speedup <= left / 2:
+                    return name, why
+            return None
+
+        self._watch.save()
+        networks = zlib.crc32(json.dumps(sorted(self._study.networks)).encode())
+        minutes = self._study.settings.budget.minutes
+        fact = f"teacher of {chosen} among {networks:08x} within {minutes} minutes"
+        stored = self._store.cached(fact, found)
+        return None if stored is None else (str(stored[0]), str(stored[1]))
 
     def affordable_paces(self, names: Sequence[str], stored: float | None = None) -> tuple[float, float]:
         """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.

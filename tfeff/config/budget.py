@@ -190,7 +190,8 @@ class BudgetSearch(Section):
     objective: Objective = field(default_factory=Objective)
     distill: bool = False
     """For classifiers: the choice imitates a teacher, also on the images of `experiment.data.unlabeled`. The teacher is
-    the largest unscaled network of all starts whose training fits into the time; its own cost does not matter."""
+    the best network that the search has seen or, if none is better than the choice, the largest unscaled one of all
+    starts. Its training has to fit into the time; its own cost does not matter."""
     forecast: bool = True
     """If time is left, also train the choice on a quarter and on half of the training images of each fold, and forecast
     what more images and more compute would bring."""
