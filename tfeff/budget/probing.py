@@ -73,7 +73,7 @@ def trial_of(candidate: Candidate, section: config.Folds) -> Trial:
     """Returns what is probed: the network of a candidate, on one half of the images; the other half is held out.
 
     Folds hold out fewer images, on which candidates differ by less than chance; and a half has enough images to fit
-    inherited weights.
+    inherited weights. These depend on the half, so exchanging the halves would double the time that inheritance takes.
     """
     halves = dataclasses.replace(section, kind="classic", count=2, seeds=1)
     return Trial(candidate.experiment).on_fold(halves, fold=0, seed=0)
