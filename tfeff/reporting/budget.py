@@ -112,8 +112,7 @@ def budget_figure(
     labeled = []
     for axes, (key, title) in zip(panels, titles.items(), strict=True):
         shown = [point for point in points if point[key] is not None]
-        places, texts, steps = _networks(axes, shown, key, scale)
-        lines = [steps]
+        places, texts, lines = _networks(axes, shown, key, scale)
         if bound is not None:
             axes.axvline(bound / scale, color=BLACK, linewidth=1, linestyle="--", zorder=1)
             lines.append(np.array([(bound / scale, y) for y in axes.get_ylim()]))
@@ -136,22 +135,24 @@ def budget_figure(
 
 def _networks(
     axes: Axes, points: Sequence[Mapping[str, Any]], key: str, scale: float
-) -> tuple[np.ndarray, list[str], np.ndarray]:
+) -> tuple[np.ndarray, list[str], list[np.ndarray]]:
     """Draws networks by cost and one of their values, and the Pareto front.
 
     Returns:
-        Places of n networks, float [n, 2]; their names, empty if they are not shown; the m corners of the front, float
-        [m, 2].
+        Places of n networks, float [n, 2]; their names, empty if they are not shown; and lines that names should avoid,
+        float [m, 2] each.
     """
     x, y = (np.array([point[name] for point in points], np.float64) for name in ("cost", key))
     x /= scale
     front = pareto_front(x, y)
     steps = stairs([*x[front], axes.get_xlim()[1]], [*y[front], y[front[-1]]])
     axes.plot(*steps.T, color=GRAY, linewidth=1, zorder=1)
+    lines = [steps]
     for kind, (_, color, marker) in KINDS.items():
         own = [i for i, point in enumerate(points) if point["kind"] == kind]
         bars = [i for i in own if key == "mean" and known(points[i]["low"])]
         error_bars(axes, list(x[bars]), [points[i] for i in bars], color=color)
+        lines += [np.array([(x[i], points[i][end]) for end in ("low", "high")]) for i in bars]
         size, order = (14, 5) if kind == "chosen" else (6, 4)
         axes.plot(
             *(x[own], y[own]),
@@ -167,4 +168,4 @@ def _networks(
         *(i for i, point in enumerate(points) if key == "mean" and point["kind"] in ("chosen", "finalist")),
     }
     texts = [caption(str(point["name"]), 34) if i in named else "" for i, point in enumerate(points)]
-    return np.stack([x, y], axis=1), texts, steps
+    return np.stack([x, y], axis=1), texts, lines
