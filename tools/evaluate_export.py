@@ -8,21 +8,20 @@ line per format is printed as a table; `--out=FILE` writes them as JSON.
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import command_line
-import numpy as np
 
-from tfeff import reports, selection, training
+from tfeff import reports, training
 from tfeff.durable import write
 from tfeff.errors import UserError
+from tfeff.execution import resources
 from tfeff.reporting import tables
-from tfeff.serving import exportable, openvino, portable, run
-from tfeff.tasks.task import Batch, BatchPredictor, predictions
+from tfeff.serving import openvino, run
+from tfeff.serving.batch_predictors import RuntimePredictor
+from tfeff.tasks.task import BatchPredictor, Predictions
 
 FORMATS = ("litert", "litert-int8", "onnx", "openvino", "openvino-bfloat16")
-Runner = Callable[..., Mapping[str, np.ndarray]]
 
 
 def main() -> None:
@@ -46,21 +45,13 @@ def main() -> None:
 
 def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -> list[dict]:
     """Returns one row for the network and one per format: name, file size in MB, and the task's metrics."""
-    settings, record = workdir.config(), workdir.dataset()
-    source = selection.open_source(selection.request(settings))
-    if split is None:
-        final = selection.final_split(selection.request(settings), record, source)
-        if final is None:
-            raise UserError(f"{workdir.path}: the source has no images to evaluate; name a split")
-        split = final[0]
-    task, model = training.Plan.of(settings).task, training.trained_model(workdir)
-    images = selection.evaluation_images(
-        selection.request(settings), split, record, workdir.fingerprint, training.Reporter(quiet=True).reading, source
-    )
-    pipeline = training.Plan.of(settings).evaluation_pipeline(images, model.size)
+    plan, reporter = training.Plan.opened(workdir), training.Reporter(quiet=True)
+    task, model = plan.task, training.trained_model(workdir, plan=plan)
+    images = training.split_images(workdir, plan.images, split, reporter).images
+    pipeline = plan.batches(images, model, "evaluation", reporter.reading)
     validated, evaluator = workdir.validated(task.scores), reports.evaluator(task.kind)
 
-    def row(name: str, megabytes: float | None, found: Mapping[str, np.ndarray]) -> dict:
+    def row(name: str, megabytes: float | None, found: Predictions) -> dict:
         report = evaluator.evaluate(found, pipeline, validated).report
         return {"format": name, "MB": megabytes, **evaluator.scalars(report)}
 
@@ -68,44 +59,15 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
     for name in formats:
         format, _, variant = name.partition("-")
         with tempfile.TemporaryDirectory() as directory:
-            out = run.exportable(workdir).portable(Path(directory) / name, format, fit=False, int8=variant == "int8")
-            found = predictions(
-                _in_batches(_runner(out / exportable.FORMATS[format].FILE, variant == "bfloat16")), pipeline
+            out = run.exportable(workdir, model).portable(
+                Path(directory) / name, format, fit=False, int8=variant == "int8"
             )
-            rows.append(row(name, sum(file.stat().st_size for file in out.glob("model.*")) / 1e6, found))
+            if variant == "bfloat16":
+                predictor = RuntimePredictor(openvino.load(out / openvino.FILE, resources.cores(), precision="bf16"))
+            else:
+                predictor = RuntimePredictor.open(out)
+            rows.append(row(name, sum(file.stat().st_size for file in out.glob("model.*")) / 1e6, predictor(pipeline)))
     return rows
-
-
-def _runner(file: Path, bfloat16: bool) -> Runner:
-    """Returns a function that runs a model file on inputs by name.
-
-    An example is `images`, float32 [1, height, width, channels].
-    """
-    if file.suffix == ".xml":
-        precision = "bf16" if bfloat16 else "f32"
-        compiled = openvino.core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
-        return lambda **inputs: {port.any_name: value.copy() for port, value in compiled(inputs).items()}
-    if file.suffix == ".onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        names = [output.name for output in session.get_outputs()]
-        return lambda **inputs: dict(zip(names, session.run(None, inputs), strict=True))
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(file))
-    interpreter.allocate_tensors()
-    return interpreter.get_signature_runner()
-
-
-def _in_batches(runner: Runner) -> Callable[[Batch], Mapping[str, np.ndarray]]:
-    def decoded(batch: Batch) -> Mapping[str, np.ndarray]:
-        inputs = portable.inputs(batch)
-        images = range(len(inputs["images"]))
-        each = [runner(**{name: value[image : image + 1] for name, value in inputs.items()}) for image in images]
-        return {name: np.concatenate([found[name] for found in each]) for name in each[0]}
-
-    return decoded
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from tfeff.errors import UserError
 from tfeff.runs import runtimes
 from tfeff.runs.equality import DIFFERENCE, difference
 from tfeff.runs.run import Run
-from tfeff.runs.runtimes import RUNTIMES, RuntimePredictor, Runtimes
+from tfeff.runs.runtimes import RUNTIMES, Runtimes
 from tfeff.serving import exported
 from tfeff.serving import run as serving
+from tfeff.serving.batch_predictors import RuntimePredictor
 from tfeff.serving.exportable import FORMATS
 from tfeff.tasks import ClassificationTask
 from tfeff.tasks.task import BatchPredictor
@@ -85,7 +86,7 @@ def test_detectors_are_compared_image_by_image(runtime: str, tmp_path: Path) -> 
     for name, content in FORMATS[runtime].convert(predictor, task).items():
         (tmp_path / name).write_bytes(content)
     expected = BatchPredictor(predictor, task).decoded(batch)
-    found = RuntimePredictor(tmp_path).decoded(batch)
+    found = RuntimePredictor.open(tmp_path).decoded(batch)
     assert {name: value.shape for name, value in found.items()} == {
         name: value.shape for name, value in expected.items()
     }

@@ -23,17 +23,17 @@ from tfeff.boxes import Tiling
 from tfeff.data.images import decoding
 from tfeff.durable import locked
 from tfeff.errors import UserError, brief, is_disk_full, nearest
-from tfeff.execution import resources
 from tfeff.runs.equality import DIFFERENCE, Outputs, difference
 from tfeff.runs.journal import state_of
 from tfeff.runs.predictors import Model
-from tfeff.serving import exported, portable
+from tfeff.serving import exported
 from tfeff.serving import run as serving
+from tfeff.serving.batch_predictors import RuntimePredictor
 from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import ExportedModel
 from tfeff.serving.image_model import STACKED_BYTES, SavedImageModel
 from tfeff.serving.latencies import this_machine
-from tfeff.tasks.task import INPUTS, Batch, Batches, BatchPredictor, Predictions, predictions
+from tfeff.tasks.task import INPUTS, Batches, BatchPredictor, Predictions
 from tfeff.training.latency import alternate
 from tfeff.training.plan import Plan
 
@@ -168,7 +168,7 @@ class Runtimes:
         batch = next(iter(pipeline.evaluation_batches()))
         sample = {key: batch[key] for key in INPUTS if key in batch}
 
-        opened = cache(RuntimePredictor)
+        opened = cache(RuntimePredictor.open)
 
         def predicts(path: Path) -> Prediction:
             decoded = opened(path).decoded
@@ -302,31 +302,6 @@ class Runtimes:
             checked.write_json(self._record, {"here": _here(), "choices": choices})
         except OSError as error:  # it is measured again
             self._say(f"{self._record} cannot be written: {brief(error)}")
-
-
-class RuntimePredictor:
-    """Predictions of a converted network; see `BatchPredictor`.
-
-    Args:
-        path: folder of the model, which takes images that fit its input.
-    """
-
-    def __init__(self, path: Path) -> None:
-        loaded = exported.load(*exported.located(path), resources.cores())
-        self._run, self._together = loaded.run, loaded.inputs["images"][0] is None
-
-    def __call__(self, pipeline: Batches) -> Predictions:
-        """Returns predictions for all images of a pipeline, in order."""
-        return predictions(self.decoded, pipeline)
-
-    def decoded(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Returns what `ImageTask.decode` returns for a batch."""
-        given = portable.inputs(batch)
-        if self._together:
-            return {name: np.asarray(value) for name, value in self._run(given).items()}
-        size = len(given["images"])
-        single = [self._run({name: value[n : n + 1] for name, value in given.items()}) for n in range(size)]
-        return {name: np.concatenate([each[name] for each in single]) for name in single[0]}
 
 
 def checked_runtime(name: str) -> str:

@@ -76,8 +76,11 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
         return {FILE: file.read_bytes(), WEIGHTS: file.with_name(WEIGHTS).read_bytes()}
 
 
-def load(file: Path, threads: int) -> portable.Loaded:
-    """Returns a model in OpenVINO, in float32 on the CPU.
+def load(file: Path, threads: int, *, precision: str = "f32") -> portable.Loaded:
+    """Returns a model in OpenVINO, on the CPU.
+
+    Args:
+        precision: that of the computation, `f32` or `bf16`.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -86,7 +89,7 @@ def load(file: Path, threads: int) -> portable.Loaded:
         import openvino
     except ImportError:
         raise UserError('running OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     model = core().compile_model(file, "CPU", settings)
     inputs = {
         port.any_name: tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)

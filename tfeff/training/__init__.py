@@ -1,7 +1,7 @@
 """Training on one device, several devices or several workers; checkpoints, TensorBoard, evaluation of a run."""
 
 from tfeff.execution.workers import is_chief
-from tfeff.training.evaluation import evaluate_again, evaluate_run, finish_run
+from tfeff.training.evaluation import evaluate_again, evaluate_run, finish_run, split_images
 from tfeff.training.experiment import objectives, train
 from tfeff.training.findings import RunEvaluation, chosen_by_validation
 from tfeff.training.plan import Plan, trained_model
@@ -25,6 +25,7 @@ __all__ = [
     "is_chief",
     "objectives",
     "range_test",
+    "split_images",
     "train",
     "trained_model",
 ]
