@@ -87,7 +87,7 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
 
     from tfeff.budget import report
     from tfeff.budget.exported import Exports
-    from tfeff.budget.search import image_size, open_store, run, watch
+    from tfeff.budget.search import Stopped, image_size, open_store, run, watch
     from tfeff.budget.study import prepare
     from tfeff.data.contents import text
 
@@ -99,7 +99,13 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
         if flags.FLAGS.dry_run:
             return
         with tracking() as mirror:
-            findings = run(study, directory, store, processes, Console(), exports, clock)
+            try:
+                findings = run(study, directory, store, processes, Console(), exports, clock)
+            except Stopped as stop:
+                if stop.best:
+                    command = _command(f"--config.budget.minutes={stop.minutes:g}")
+                    say(f"best so far: {stop.best}; to train and export it now:\n{command}", error=True)
+                raise
             say(report.write_all(findings, directory, _command()))
             mirror.finish()
 
@@ -145,9 +151,11 @@ def _sweep(settings: config.Sweep, directory: Path, processes: "Executor", track
             mirror.finish()
 
 
-def _command() -> str:
-    """Returns the command line of this process, for reports."""
-    return shlex.join(["python", "-m", "tfeff.search", *sys.argv[1:]])
+def _command(flag: str = "") -> str:
+    """Returns the command line of this process, for reports; with a flag of the form --name=value added or replaced."""
+    name, _, _ = flag.partition("=")
+    given = [each for each in sys.argv[1:] if not flag or not each.startswith(f"{name}=")]
+    return shlex.join(["python", "-m", "tfeff.search", *given, *([flag] if flag else [])])
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.budget.test_study import study_of
-from tfeff.budget.answer import answer
+from tfeff.budget.answer import answer, evaluated
 from tfeff.budget.delivery import Delivered
 from tfeff.budget.limits import Bounds
+from tfeff.budget.search import Moments
 from tfeff.budget.study import Fate
 from tfeff.budget.teachers import Teacher
+from tfeff.budget.verification import Loss, Verification
 from tfeff.config import Limits
 
 
@@ -20,7 +22,8 @@ def findings(*overrides, error=0.0):
     name = study.shortlist[0]
     object.__setattr__(study, "bounds", Bounds(Limits(latency="20ms"), lambda measure: 1.0))
     errors = {"latency": error} if error else {}
-    delivered = Delivered(name, Path("best"), Path("best/saved_model"), {"latency": 0.019}, errors, None, 1.0)
+    costs, nothing = {"latency": 0.019}, Verification(None, Loss(0.0, -0.01, 0.01, 100))
+    delivered = Delivered(name, Path("best"), Path("best/saved_model"), costs, errors, None, nothing, 1.0)
     ranking = SimpleNamespace(sentence="It is the best.", chosen=name, order=study.shortlist[:3])
     return SimpleNamespace(
         study=study,
@@ -31,6 +34,7 @@ def findings(*overrides, error=0.0):
         pace=1.0,
         prospects=None,
         labels=None,
+        moments=Moments(60.0, 90.0, 120.0),
         candidates={key: study.candidate(key) for key in study.shortlist[:1]},
         table={name: {(0, 0): 0.9, (2, 0): 0.91}},
         failed=(),
@@ -129,11 +133,81 @@ def test_a_better_network_whose_training_failed_is_not_said_to_miss_the_budget()
 )
 def test_the_images_of_a_split_that_is_named_as_the_test_split_are_test_images(named, split, words):
     found = findings(f"experiment.data.test_split={named}")
-    result = {"accuracy": 0.9, "accuracy_interval": (0.85, 0.94)}
-    evaluator = SimpleNamespace(result=lambda report: result)
-    evaluation = SimpleNamespace(evaluator=evaluator, report={}, split=split)
+    evaluate(found, trained=(0.9, 0.85, 0.94), exported=(0.9, 0.85, 0.94), split=split)
+    interval = "(95 % interval 85.0 % to 94.0 %)"
+    assert f"On the {words} images: accuracy 90.0 % {interval} as exported (saved_model) and as trained." in answer(
+        found
+    )
+
+
+def evaluate(found, trained, exported, split="test"):
+    """Sets accuracies of the choice, (value, low, high)."""
+    evaluator = SimpleNamespace(
+        result=lambda report: {"accuracy": report["of"][0], "accuracy_interval": report["of"][1:]}
+    )
+    evaluation = SimpleNamespace(evaluator=evaluator, report={"of": trained}, split=split)
     object.__setattr__(found.delivered, "evaluation", evaluation)
-    assert f"On the {words} images: accuracy 90.0 % (95 % interval 85.0 % to 94.0 %)." in answer(found)
+    object.__setattr__(found.delivered.verified, "report", {"of": exported})
+
+
+def test_both_accuracies_are_stated_if_the_export_changes_it():
+    found = findings("budget.format=litert", "budget.int8=true")
+    evaluate(found, trained=(0.948, 0.9, 0.973), exported=(0.901, 0.84, 0.94))
+    words = "On the test images: accuracy 90.1 % (95 % interval 84.0 % to 94.0 %) as exported (litert, int8), "
+    assert f"{words}94.8 % (95 % interval 90.0 % to 97.3 %) as trained." in answer(found)
+    assert evaluated(found) == [
+        {"network as": "exported (litert, int8)", "accuracy": 0.901, "95 % from": 0.84, "to": 0.94},
+        {"network as": "trained", "accuracy": 0.948, "95 % from": 0.9, "to": 0.973},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "margin", "stated"),
+    [
+        (Loss(0.04, 0.02, 0.06, 500), "none", True),
+        (Loss(0.04, 0.02, 0.06, 500), "0.05", False),
+        (Loss(0.04, -0.01, 0.09, 500), "none", False),
+        (Loss(0.009, 0.002, 0.016, 500), "none", False),
+    ],
+)
+def test_a_loss_by_the_export_is_stated_if_it_is_certain_and_large(loss, margin, stated):
+    found = findings(f"objective.margin={margin}")
+    object.__setattr__(found.delivered.verified, "loss", loss)
+    assert ("By the export, it loses 4.0 points (95 % interval 2.0 to 6.0, on 500 training" in answer(found)) is stated
+
+
+def test_a_network_in_place_of_one_that_loses_accuracy_by_the_export():
+    found = findings()
+    name, best, _ = found.ranking.order
+    found.ranking.chosen = best
+    found.fates = {best: Fate("exported", "when it is exported, it loses 4.0 points"), name: Fate("chosen", "")}
+    first, other = (found.study.networks[each].label for each in (best, name))
+    assert f"{other} is delivered instead ({first}: when it is exported, it loses 4.0 points)." in answer(found)
+
+
+@pytest.mark.parametrize(
+    ("moments", "pace", "words"),
+    [
+        ((60, 90, 120), 1.0, " minutes of 2."),
+        ((150, 160, 160), 1.0, ": they were over before the training of the choice."),
+        ((60, 110, 160), 1.0, ": the forecast of more images and compute took longer than expected."),
+        ((60, 150, 150), 0.2, ": the training of the choice could not be shortened further."),
+        ((60, 150, 150), 0.8, ": training, evaluation and export of the choice took longer than expected."),
+    ],
+)
+def test_the_time_is_stated_and_why_it_was_too_long(moments, pace, words):
+    found = findings("budget.minutes=2")
+    found.moments = Moments(*moments)
+    object.__setattr__(found.delivered, "pace", pace)
+    assert f"The search took {moments[-1] / 60:.1f} minutes of 2" in answer(found)
+    assert words in answer(found)
+
+
+def test_another_training_of_a_choice_explains_the_time():
+    found = findings("budget.minutes=1")
+    found.ranking.chosen = "another"
+    found.moments = Moments(50.0, 120.0, 120.0)
+    assert answer(found).endswith("The search took 2.0 minutes of 1: more than one choice was trained.")
 
 
 def test_images_that_are_held_out_from_the_choice_are_stated():

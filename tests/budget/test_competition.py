@@ -21,6 +21,7 @@ from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
 from tfeff.budget.teachers import Teacher
 from tfeff.budget.timekeeping import IMAGES_TO_INHERIT
+from tfeff.budget.verification import Loss, Verification
 from tfeff.config import (
     BudgetSearch,
     Candidates,
@@ -43,6 +44,7 @@ from tfeff.trials.trial import Candidate
 ESTIMATED = {1.0: 0.009, 0.8: 0.007, 0.65: 0.005, 0.5: 0.003}
 """Width -> seconds."""
 MEASURED = ESTIMATED | {0.8: 0.0085}
+TRAINED = Path("exported"), None, Verification(None, Loss(0.0, -0.01, 0.01, 100))
 
 
 class Runner:
@@ -550,10 +552,10 @@ def test_finished_trainings_count_although_there_is_no_time_for_more_of_them():
         each.time.rate = Rate(start=0.0, per_image=0.25, per_mac=0.0)  # 25 s a pass
     assert found.time.affordable_paces("abcd")[0] < 1
     found.store.write_fact("pace", "1.0")
-    assert found._stored_pace("abcd") is None
+    assert found._stored_paces("abcd") is None
     found.runner.end(Job("a", 0, 0, 2))
-    assert found._stored_pace("abcd") == 1.0
-    assert again.time.affordable_paces("abcd", 1.0)[0] == 1.0
+    assert found._stored_paces("abcd") == (1.0, 1.0)
+    assert again.time.affordable_paces("abcd", (1.0, 1.0))[0] == 1.0
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():
@@ -655,7 +657,7 @@ def test_a_margin_also_spares_networks_whose_probe_is_worse(monkeypatch, margin,
     assert found.alive == left
 
 
-def delivered(found, monkeypatch, latencies, deliver=lambda *_: (Path("exported"), None)):
+def delivered(found, monkeypatch, latencies, deliver=lambda *_: TRAINED):
     """Returns what is delivered if the choice has these latencies when it is exported."""
     monkeypatch.setattr(search, "deliver", deliver)
     found.measures.known = lambda name: None
@@ -699,7 +701,7 @@ def test_a_choice_whose_training_diverges_gives_way_to_the_next_one(monkeypatch)
     def deliver(study, name, *_):
         if name == "best":
             raise NotDeliveredError("the loss is not finite")
-        return Path("exported"), None
+        return TRAINED
 
     chosen = delivered(found, monkeypatch, dict.fromkeys(values, 0.001), deliver)
     assert (chosen.name, stages(found)) == ("next", {"best": "failed", "next": "chosen"})
@@ -716,7 +718,7 @@ def test_after_the_choice_the_next_cheapest_that_loses_less_than_the_margin_is_d
     def deliver(study, name, *_):
         if name == "cheap":
             raise NotDeliveredError("the loss is not finite")
-        return Path("exported"), None
+        return TRAINED
 
     assert delivered(found, monkeypatch, dict.fromkeys(values, 0.001), deliver).name == "middle"
 
@@ -733,9 +735,7 @@ def test_a_teacher_that_diverges_leaves_the_choice_without_one(monkeypatch):
 
     monkeypatch.setattr(search, "teach", teach)
     taught = []
-    chosen = delivered(
-        found, monkeypatch, {"a": 0.001}, lambda *given: (taught.append(given[-1]), (Path("exported"), None))[1]
-    )
+    chosen = delivered(found, monkeypatch, {"a": 0.001}, lambda *given: (taught.append(given[-1]), TRAINED)[1])
     assert (chosen.teacher, taught) == (None, [None])
     assert "no teacher: the loss is not finite" in found.said
 
@@ -743,7 +743,7 @@ def test_a_teacher_that_diverges_leaves_the_choice_without_one(monkeypatch):
 def test_the_costs_of_a_choice_are_those_of_its_own_training(monkeypatch):
     """A detector that is trained longer, or by a teacher, suppresses other boxes."""
     kept = {}
-    monkeypatch.setattr(search, "deliver", lambda *_: (Path("exported"), None))
+    monkeypatch.setattr(search, "deliver", lambda *_: TRAINED)
     for pace, latency in ((0.5, 0.001), (1.0, 0.002), (0.5, 0.001)):
         found = competition({"a": (0.9, 0.9)})
         found.compete()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfeff.budget.limits import amount, estimated
+from tfeff.budget.race import SHORT, SLACK
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.data.names import counted
@@ -23,18 +24,10 @@ def answer(findings: Findings) -> str:
     )
     meets = "is expected to meet" if delivered.errors.keys() & set(shown) else "meets"
     sentences = [findings.ranking.sentence]
-    before = _before(findings)
-    if delivered.dropped is not None:
-        none = f"could be delivered ({before})" if before else "meets the budget when exported"
-        sentences.append(
-            f"None of the networks that were left {none}. {network.label} was dropped earlier: {delivered.dropped}."
-        )
-    elif delivered.name != findings.ranking.chosen:
-        first = f"could be delivered ({before})" if before else "meets the budget when exported"
-        sentences.append(f"{network.label} is the first of them that {first}.")
-    form = study.settings.budget.format
+    if instead := _instead(findings):
+        sentences.append(instead)
     sentences.append(
-        f"Trained on {_trained_on(study)} and exported ({form}{', int8' if study.settings.budget.int8 else ''}), "
+        f"Trained on {_trained_on(study)} and exported ({form(study)}), "
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
         f"{f' and {meets} the budget: {costs}' if costs else ''}."
     )
@@ -58,20 +51,36 @@ def answer(findings: Findings) -> str:
             f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
             f"{network.label} was then trained for {final} of them."
         )
-    sentences += filter(None, (_tested(findings), _more(findings), labels(findings)))
+    sentences += filter(None, (_tested(findings), _lost(findings), _more(findings), labels(findings), _time(findings)))
     return " ".join(sentences)
 
 
-def _before(findings: Findings) -> str:
-    """Returns why networks of the ranking were not delivered; empty if all of them only miss the budget."""
+def form(study: Study) -> str:
+    """Returns the exported form, such as "litert, int8"."""
+    budget = study.settings.budget
+    return f"{budget.format}, int8" if budget.int8 else budget.format
+
+
+def _instead(findings: Findings) -> str:
+    """Returns why another network is delivered than the choice of the ranking; empty if it is that one."""
+    delivered, ranking, networks = findings.delivered, findings.ranking, findings.study.networks
+    label = networks[delivered.name].label
+    if delivered.dropped is None and delivered.name == ranking.chosen:
+        return ""
     fates = {
         name: fate
         for name, fate in findings.fates.items()
-        if name in findings.ranking.order and fate.stage in ("failed", "measured")
+        if name in ranking.order and fate.stage in ("failed", "measured", "exported")
     }
-    if all(fate.stage == "measured" for fate in fates.values()):
-        return ""
-    return "; ".join(f"{findings.study.networks[name].label}: {fate.reason}" for name, fate in fates.items())
+    first = "meets the budget when exported"
+    if any(fate.stage != "measured" for fate in fates.values()):
+        reasons = "; ".join(f"{networks[name].label}: {fate.reason}" for name, fate in fates.items())
+        first = f"could be delivered ({reasons})"
+        if delivered.dropped is None and any(fate.stage == "exported" for fate in fates.values()):
+            return f"{label} is delivered instead ({reasons})."
+    if delivered.dropped is None:
+        return f"{label} is the first of them that {first}."
+    return f"None of the networks that were left {first}. {label} was dropped earlier: {delivered.dropped}."
 
 
 def _failed(findings: Findings) -> str:
@@ -98,18 +107,59 @@ def _trained_on(study: Study) -> str:
     return f"{share} of the training images (validated on the others, on which the networks were compared, too)"
 
 
-def _tested(findings: Findings) -> str:
-    """Returns the metric on images that the search has not seen."""
-    evaluation = findings.delivered.evaluation
-    if evaluation is None:
-        return ""
+def evaluated(findings: Findings) -> list[dict[str, Any]]:
+    """Returns the metric on images that the search has not seen, as rows: of the network and of its export."""
+    evaluation, report = findings.delivered.evaluation, findings.delivered.verified.report
+    if evaluation is None or report is None:
+        return []
     key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
-    result = evaluation.evaluator.result(evaluation.report)
-    value, low, high = (_shown(each, words) for each in (result[key], *result[f"{key}_interval"]))
-    named = findings.study.settings.experiment.data.test_split
-    tested = named is not None and canonical_name(evaluation.split) == canonical_name(named)
-    split = "test" if tested else evaluation.split
-    return f"On the {split} images: {words} {value} (95 % interval {low} to {high})."
+    results = {
+        f"exported ({form(findings.study)})": evaluation.evaluator.result(report),
+        "trained": evaluation.evaluator.result(evaluation.report),
+    }
+    return [
+        {
+            "network as": name,
+            words: result[key],
+            **dict(zip(("95 % from", "to"), result[f"{key}_interval"], strict=True)),
+        }
+        for name, result in results.items()
+    ]
+
+
+def evaluated_on(findings: Findings) -> str:
+    """Returns the name of these images."""
+    evaluation, named = findings.delivered.evaluation, findings.study.settings.experiment.data.test_split
+    assert evaluation is not None
+    is_test = named is not None and canonical_name(evaluation.split) == canonical_name(named)
+    return "test" if is_test else evaluation.split
+
+
+def _tested(findings: Findings) -> str:
+    """Returns `evaluated` in a sentence; the value of the trained network only if it differs."""
+    rows = evaluated(findings)
+    if not rows:
+        return ""
+    _, words, *_ = rows[0]
+    shown = [[_shown(value, words) for value in (row[words], row["95 % from"], row["to"])] for row in rows]
+    parts = [
+        f"{value} (95 % interval {low} to {high}) as {row['network as']}"
+        for row, (value, low, high) in zip(rows, shown, strict=True)
+    ]
+    if shown[0][0] == shown[1][0]:
+        parts = [f"{parts[0]} and as trained"]
+    return f"On the {evaluated_on(findings)} images: {words} {', '.join(parts)}."
+
+
+def _lost(findings: Findings) -> str:
+    """Returns what the export costs, if that is too much and nothing better was found."""
+    loss, study = findings.delivered.verified.loss, findings.study
+    if not study.objective.bounded or not loss.exceeds(study.settings.objective.margin or SLACK):
+        return ""
+    return (
+        f"By the export, it loses {loss.text}, and more on new ones; no other network that was left was expected to do "
+        "better in the time."
+    )
 
 
 def metric_words(study: Study) -> str:
@@ -172,6 +222,28 @@ def growth(findings: Findings) -> list[dict[str, Any]]:
         {"with": words, metric_words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}
         for words, each in found.items()
     ]
+
+
+def _time(findings: Findings) -> str:
+    """Returns how long the search took, and why if that was too long."""
+    given, moments, delivered = findings.study.settings.budget.minutes, findings.moments, findings.delivered
+    taken = f"{moments.end / 60:.1f}"
+    if given is None:
+        return f"The search took {taken} minutes."
+    words = f"The search took {taken} minutes of {given:g}"
+    if float(taken) <= given:
+        return f"{words}."
+    if moments.choice > 60 * given:
+        reason = "they were over before the training of the choice"
+    elif moments.delivered <= 60 * given:
+        reason = "the forecast of more images and compute took longer than expected"
+    elif _instead(findings) or any(fate.stage == "exported" for fate in findings.fates.values()):
+        reason = "more than one choice was trained"
+    elif delivered.pace <= SHORT:
+        reason = "the training of the choice could not be shortened further"
+    else:
+        reason = "training, evaluation and export of the choice took longer than expected"
+    return f"{words}: {reason}."
 
 
 def screening(study: Study) -> str:

@@ -18,11 +18,12 @@ from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
-from tfeff.budget.timekeeping import FEWEST_TRAININGS, TOLERATED, Timekeeper
+from tfeff.budget.timekeeping import FEWEST_TRAININGS, TOLERATED, Paces, Timekeeper
 from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
 from tfeff.reporting.tables import percent
+from tfeff.trials import intervals
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.progress import Rate, measured_rate
@@ -43,8 +44,8 @@ SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
 WORSE = ("probe", "short", "race", "time")
 """Stages that drop candidates which may meet the budget; see `Fate`."""
-PACE = "pace"
-"""Fact: the share of the epochs of the last trainings."""
+PACE, FINAL_PACE = "pace", "final pace"
+"""Facts: the share of the epochs of the last trainings, and of the final one that was planned."""
 PRIOR_DEGREES = 4.0
 """Weight of the variance that the number of validation images implies, in degrees of freedom."""
 
@@ -139,7 +140,7 @@ class Competition:
         if self.study.may_shorten:
             out = self._without_time("if shortened", race.SHORT)
             names = [name for name in self._order() if name not in out]
-            self._set_pace(*self.time.affordable_paces(names, self._stored_pace(names)))
+            self._set_pace(*self.time.affordable_paces(names, self._stored_paces(names)))
             self._say_reuse()
             # Trainings on the first fold turned out to be as short as the short ones.
             self._return_late(lambda name: self._at_pace(name, race.SHORT).name == self.candidates[name].name)
@@ -149,13 +150,15 @@ class Competition:
     def _at_pace(self, name: str, pace: float) -> Candidate:
         return self.study.candidate(name, self.precision, pace)
 
-    def _stored_pace(self, names: Sequence[str]) -> float | None:
-        """Returns the pace of the trainings that an earlier call stored; None if there are none of these candidates."""
+    def _stored_paces(self, names: Sequence[str]) -> Paces | None:
+        """Returns the paces of an earlier call that stored trainings; None if there are none of these candidates."""
         stored = self.store.fact(PACE)
         if stored is None:
             return None
         jobs = [_job(self._at_pace(name, float(stored)), self.blocks[0]) for name in names]
-        return float(stored) if self.runner.ended.intersection(jobs) else None
+        if not self.runner.ended.intersection(jobs):
+            return None
+        return float(stored), float(self.store.fact(FINAL_PACE) or stored)
 
     def _return_late(self, wanted: Callable[[str], bool] = lambda name: True) -> None:
         """Lets networks compete again for which there was no time on the first fold."""
@@ -206,6 +209,7 @@ class Competition:
                 f"budget.minutes had {percent(float(before))} and are not reused"
             )
         self.store.write_fact(PACE, str(self.pace))
+        self.store.write_fact(FINAL_PACE, str(self.time.final_pace))
 
     def _say_duration(self) -> None:
         """Says how long the first training takes, if that is known."""
@@ -602,7 +606,23 @@ class Competition:
         Raises:
             UserError: every candidate failed.
         """
-        table = {name: row for name, row in self.table(self.alive, self.compared).items() if row}
+        return self._ranked(self.compared)
+
+    def best_so_far(self) -> str:
+        """Returns the candidate that would be the choice if the time was over now, in words; empty before trainings.
+
+        It has still to meet the budget when it is exported.
+        """
+        blocks = self.compared or self.blocks[:1]
+        if not any(finite(row) for row in self.table(self.alive, blocks).values()):
+            return ""
+        ranking = self._ranked(blocks)
+        label, found = self.candidates[ranking.chosen].label, ranking.summaries[ranking.chosen]
+        mean = f"{intervals.number(found.mean)}{intervals.interval(found)}"
+        return f"{label}, mean {self.study.objective.title} {mean} over {fold_count(blocks)}"
+
+    def _ranked(self, blocks: Sequence[Block]) -> Ranking:
+        table = {name: row for name, row in self.table(self.alive, blocks).items() if row}
         if not table:
             reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
             raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")

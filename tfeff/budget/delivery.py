@@ -12,6 +12,7 @@ from tfeff import checked, config, training
 from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
 from tfeff.budget.teachers import Teacher
+from tfeff.budget.verification import Verification, verify
 from tfeff.errors import DivergedError, NoRoomError, UserError
 from tfeff.serving import run as serving
 from tfeff.serving.exportable import Exportable
@@ -43,6 +44,7 @@ class Delivered:
         costs: measured in the exported form, with those that are exact, and the latency on another device.
         errors: how wrong those can be that are estimates.
         evaluation: evaluation on the test images, else on the validation images; None if there are none.
+        verified: what the exported network predicts.
         dropped: why it was dropped before those that were left missed the budget; None: it was not.
     """
 
@@ -52,6 +54,7 @@ class Delivered:
     costs: Costs
     errors: Errors
     evaluation: RunEvaluation | None
+    verified: Verification
     pace: float
     teacher: Teacher | None = None
     dropped: str | None = None
@@ -81,8 +84,8 @@ def deliver(
     directory: Path,
     reporter: training.Reporter,
     teacher: Path | None = None,
-) -> tuple[Path, RunEvaluation | None]:
-    """Trains a candidate on all training images, evaluates and exports it.
+) -> tuple[Path, RunEvaluation | None, Verification]:
+    """Trains a candidate on all training images, evaluates and exports it, and evaluates the export.
 
     Args:
         precision: dtype policy of the training, used if neither the config nor the rules choose one.
@@ -92,7 +95,7 @@ def deliver(
         teacher: workdir of the run that is imitated, if any.
 
     Returns:
-        The exported model, and the evaluation; None if there are no images for it.
+        The exported model; the evaluation of the network, None if there are no images for it; that of the export.
 
     Raises:
         NotDeliveredError: the training diverged, or the network cannot be exported.
@@ -110,11 +113,13 @@ def deliver(
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     try:
-        return _export(serving.exportable(workdir, model), workdir, study.settings.budget), evaluation
+        exported = _export(serving.exportable(workdir, model), workdir, study.settings.budget)
     except NoRoomError:
         raise
     except UserError as error:
         raise NotDeliveredError(f"it cannot be exported ({study.settings.budget.format}): {error}") from None
+    split = None if evaluation is None else evaluation.split
+    return exported, evaluation, verify(workdir, model, exported, split, reporter)
 
 
 def _export(exportable: Exportable, workdir: training.Workdir, budget: config.Limits) -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tfeff import config, training
-from tfeff.budget.answer import answer, growth, labels, metric_words, screening
+from tfeff.budget.answer import answer, evaluated, evaluated_on, growth, labels, metric_words, screening
 from tfeff.budget.figures import figures
 from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
 from tfeff.budget.search import Findings
@@ -60,6 +60,7 @@ STAGES = {
     "race": "hardly among the best",
     "failed": "failed",
     "measured": "beyond the budget when measured",
+    "exported": "less accurate when exported",
     "beaten": "finalist",
     "chosen": "chosen",
 }
@@ -189,7 +190,10 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "costs": dict(delivered.costs),
         "errors": dict(delivered.errors),
         "evaluation": None if evaluation is None else evaluation.report,
+        "exported_evaluation": delivered.verified.report,
+        "export_loss": dataclasses.asdict(delivered.verified.loss),
         "epochs": {"on folds": findings.pace, "of the choice": delivered.pace},
+        "minutes": {"given": study.settings.budget.minutes, "taken": findings.moments.end / 60},
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
         "networks": rows,
@@ -226,7 +230,7 @@ def _page(
     drawn: Mapping[str, tuple[Any, str]],
 ) -> str:
     """Returns the HTML page of the report."""
-    study = findings.study
+    study, rows = findings.study, evaluated(findings)
     counts = Counter(fate.stage for fate in findings.fates.values())
     stages = [{"stage": STAGES[stage], "networks": counts[stage]} for stage in STAGES if counts[stage]]
     use = [html.command(_use(findings))]
@@ -236,9 +240,12 @@ def _page(
     sections: dict[str, list[html.Part]] = {
         "Use it": use,
         f"{upper(metric_words(study))} and cost": [
-            html.figure(directory / "figures" / f"{name}.svg", text)
-            for name, (_, text) in drawn.items()
-            if name not in ("growth", "published")
+            *([html.table(rows, f"On the {evaluated_on(findings)} images, with 95 % intervals.")] if rows else []),
+            *(
+                html.figure(directory / "figures" / f"{name}.svg", text)
+                for name, (_, text) in drawn.items()
+                if name not in ("growth", "published")
+            ),
         ],
         "Labels or compute": _labels_or_compute(findings, directory, drawn),
         "Networks": [

@@ -1,6 +1,7 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.budget.teachers import Teacher, teacher
-from tfeff.errors import DivergedError, UserError
+from tfeff.errors import DivergedError, Interrupted, UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
 from tfeff.trials.ranking import Ranking
@@ -33,6 +34,29 @@ FREE = (
     *(f"candidates.{each.name}" for each in dataclasses.fields(config.Candidates) if each.name != "training"),
 )
 """Keys that select trials or evaluate their results. No trial depends on them, so a search can resume with others."""
+
+
+class Stopped(Interrupted):
+    """Ctrl-C or SIGTERM stopped a search.
+
+    Args:
+        stop: the interruption, of a search or of a training.
+        best: the best network so far, in words; empty if there is none.
+        minutes: a value of `budget.minutes` with which the search, resumed, ends with this network.
+    """
+
+    def __init__(self, stop: Interrupted, best: str, minutes: float) -> None:
+        super().__init__(stop.signal_number, str(stop))
+        self.best, self.minutes = best, minutes
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Seconds of the search until the training of the choice began, until it was delivered, and until the end."""
+
+    choice: float
+    delivered: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -51,6 +75,7 @@ class Findings:
         pace: share of the epochs of the rules for which the candidates were trained on folds.
         prospects: what more images and compute would bring; None if there was no time to find out.
         labels: what wrong labels cost; None likewise, and for detectors.
+        moments: how long the search took.
         failed: the trainings on folds that failed, with their errors.
     """
 
@@ -66,6 +91,7 @@ class Findings:
     pace: float
     prospects: Prospects | None
     labels: Labels | None
+    moments: Moments
     failed: Sequence[Mapping[str, Any]] = ()
 
 
@@ -103,7 +129,7 @@ def run(
     Raises:
         UserError: the images have changed since the first trial, every candidate failed, or no network meets the budget
             when it is exported.
-        Interrupted: after Ctrl-C or SIGTERM; finished trials are stored.
+        Stopped: after Ctrl-C or SIGTERM; finished trials are stored.
     """
     settings = study.settings
     _claim(study, store)
@@ -119,10 +145,17 @@ def run(
             competition.compete()
             ranking = competition.ranking()
             executor.release()  # the choice is trained in this process, with all memory and devices
+            began = competition.time.moment("choice")
             delivered = _deliver(competition, ranking, directory / BEST)
+            ready = competition.time.moment("delivery")
             labels = label_gain(competition) if settings.forecast else None  # which costs least
             forecast = settings.forecast and competition.pace == 1  # not of shortened trainings
             found = prospects(competition, delivered.name) if forecast else None
+            moments = Moments(began, ready, competition.time.moment("end"))
+        except Interrupted as stop:
+            # Rounded down, so that they are over when the search resumes.
+            minutes = max(0.01, math.floor(watch.seconds / 0.6) / 100)
+            raise Stopped(stop, competition.best_so_far(), minutes) from None
         finally:
             watch.save()
     return Findings(
@@ -138,6 +171,7 @@ def run(
         pace=competition.pace,
         prospects=found,
         labels=labels,
+        moments=moments,
         failed=Records(store.records()).failed,
     )
 
@@ -188,56 +222,93 @@ class _Reporter(Reporter):
 
 
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
-    """Trains the choice on all training images, exports and measures it; the next one if that fails.
+    """Trains the choice on all training images, exports, measures and verifies it; the next one if that fails.
 
-    It also fails if the exported network misses the budget.
-
-    If all that were left miss it, those that were dropped as worse are next.
+    It also fails if the exported network misses the budget, or if it is less accurate than the trained one and another
+    network may be better than that. If all that were left miss the budget, those that were dropped as worse are next.
 
     Raises:
         UserError: none meets it.
     """
     study, misses = competition.study, list[str]()
+    exported = dict[str, float]()  # those that lose accuracy by the export -> what they are expected to have
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
-        label, taught = competition.candidates[name].label, _teacher(competition, name)
-        pace = competition.time.stored_pace_of_choice(name, taught=taught is not None)
-        measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, taught))
-        if measured is None and not competition.fits(name):
-            misses.append(f"{label}: {competition.fates[name].reason}")
+        if exported and not _may_be_better(competition, ranking, name, max(exported.values())):
             continue
-        excess = None if measured is None else study.bounds.exceeded(measured)
+        label, dropped = competition.candidates[name].label, competition.fates.get(name)
+        try:
+            found = _attempt(competition, name, workdir)
+        except NotDeliveredError as error:
+            misses.append(f"{label}: {error}")
+            continue
+        loss = found.verified.loss
+        if name not in ranking.summaries or not (study.objective.bounded and loss.exceeds(competition.slack)):
+            before = None if dropped is None else dropped.reason
+            return _chosen(competition, ranking, dataclasses.replace(found, dropped=before))
+        exported[name] = ranking.summaries[name].mean - loss.value
+        competition.drop(name, "exported", f"when it is exported, it loses {loss.text}")
+        competition.runner.progress.say(f"{label}: {competition.fates[name].reason}")
+    if not exported:
+        raise UserError(f"config: budget: no candidate meets it when it is exported: {'; '.join(misses)}")
+    best = max(exported, key=exported.__getitem__)
+    del competition.fates[best]
+    return _chosen(competition, ranking, _attempt(competition, best, workdir))
+
+
+def _may_be_better(competition: Competition, ranking: Ranking, name: str, least: float) -> bool:
+    """Returns whether a network may be better than what others are expected to have when exported, and has time."""
+    if name not in ranking.summaries or ranking.summaries[name].mean <= least:
+        return False
+    time = competition.time
+    return bool(time.decide(f"{name} after a loss by the export", lambda: time.has_time_for_choice(name)))
+
+
+def _attempt(competition: Competition, name: str, workdir: Path) -> Delivered:
+    """Trains a candidate on all training images, exports, measures and verifies it.
+
+    Raises:
+        NotDeliveredError: its training diverges, it cannot be exported, or it misses the budget; its fate says so.
+    """
+    study, label, say = competition.study, competition.candidates[name].label, competition.runner.progress.say
+    taught = _teacher(competition, name)
+    pace = competition.time.stored_pace_of_choice(name, taught=taught is not None)
+    measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, taught))
+    if measured is None and not competition.fits(name):
+        raise NotDeliveredError(competition.fates[name].reason)
+    excess = None if measured is None else study.bounds.exceeded(measured)
+    if excess is None:
+        run = None if taught is None else _train_teacher(competition, taught, workdir.parent / TEACHERS)
+        if run is None:
+            taught = None
+        say(f"training the choice, {label}")
+        pace = competition.time.pace_of_choice(name, taught=run is not None)
+        reporter = _reporter(competition)
+        try:
+            exported, evaluation, verified = deliver(study, name, competition.precision, pace, workdir, reporter, run)
+        except NotDeliveredError as error:
+            competition.drop(name, "failed", f"trained on all images: {error}")
+            say(f"{label}: {error}")
+            raise
+        found = competition.measures.exported(exported, _costs_key(competition, name, pace, taught))
+        costs = competition.measured[name] = {**study.costs[name], **found}
+        excess = study.bounds.exceeded(costs)
         if excess is None:
-            run = None if taught is None else _train_teacher(competition, taught, workdir.parent / TEACHERS)
-            if run is None:
-                taught = None
-            competition.runner.progress.say(f"training the choice, {label}")
-            pace = competition.time.pace_of_choice(name, taught=run is not None)
-            reporter = _reporter(competition)
-            try:
-                exported, evaluation = deliver(study, name, competition.precision, pace, workdir, reporter, run)
-            except NotDeliveredError as error:
-                competition.drop(name, "failed", f"trained on all images: {error}")
-                competition.runner.progress.say(f"{label}: {error}")
-                misses.append(f"{label}: {error}")
-                continue
-            found = competition.measures.exported(exported, _costs_key(competition, name, pace, taught))
-            costs = competition.measured[name] = {**study.costs[name], **found}
-            excess = study.bounds.exceeded(costs)
-            if excess is None:
-                dropped = competition.fates.get(name)
-                competition.fates[name] = Fate("chosen", "the choice")
-                for other in ranking.order:
-                    reason = "not the best by its mean over the folds"
-                    if other == ranking.best:
-                        reason = "a cheaper network loses less than objective.margin"
-                    competition.fates.setdefault(other, Fate("beaten", reason))
-                errors = remaining(study.errors[name], found)
-                before = None if dropped is None else dropped.reason
-                return Delivered(name, workdir, exported, costs, errors, evaluation, pace, taught, before)
-        competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
-        competition.runner.progress.say(f"{label} misses the budget: exported, it has {excess.text}")
-        misses.append(f"{label}: {excess.text}")
-    raise UserError("config: budget: no candidate meets it when it is exported: " + "; ".join(misses))
+            errors = remaining(study.errors[name], found)
+            return Delivered(name, workdir, exported, costs, errors, evaluation, verified, pace, taught)
+    competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
+    say(f"{label} misses the budget: exported, it has {excess.text}")
+    raise NotDeliveredError(excess.text)
+
+
+def _chosen(competition: Competition, ranking: Ranking, delivered: Delivered) -> Delivered:
+    """Records what became of the choice and of those that were left."""
+    competition.fates[delivered.name] = Fate("chosen", "the choice")
+    for other in ranking.order:
+        reason = "not the best by its mean over the folds"
+        if other == ranking.best:
+            reason = "a cheaper network loses less than objective.margin"
+        competition.fates.setdefault(other, Fate("beaten", reason))
+    return delivered
 
 
 def _reporter(competition: Competition) -> "_Reporter":

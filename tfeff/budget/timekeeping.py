@@ -17,6 +17,8 @@ from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
 
+Paces = tuple[float, float]
+"""Shares of the epochs that the rules choose: of trainings on folds, and of the final one."""
 FINAL_SHARE = 1.5
 """Time kept for the final training, relative to the expected time of the longest final training."""
 CHOICE_SHARE = 1.2
@@ -70,6 +72,7 @@ class Timekeeper:
         self.promising: Sequence[str] = ()
         self.rate: Rate | None = None
         self.probes = dict[str, Probe]()
+        self._over = watch.seconds >= self.end
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -220,6 +223,10 @@ class Timekeeper:
             passes *= pace / self.pace
         return timing.seconds(name, passes)
 
+    def has_time_for_choice(self, name: str) -> bool:
+        """Returns whether a training on all images, as short as it may be, is expected to end in time."""
+        return CHOICE_SHARE * self._final([name], self.timing(), self._least) <= self._left()
+
     def teacher(self, chosen: str, ordered: Mapping[str, str]) -> tuple[str, str] | None:
         """Returns the first network whose training on all images fits into half of the time that is left.
 
@@ -247,24 +254,32 @@ class Timekeeper:
         stored = self._store.cached(fact, found)
         return None if stored is None else (str(stored[0]), str(stored[1]))
 
-    def affordable_paces(self, names: Sequence[str], stored: float | None = None) -> tuple[float, float]:
+    def moment(self, name: str) -> float:
+        """Returns the second of the search at which it first came here."""
+        return float(self.decide(f"moment of {name}", lambda: self.seconds))
+
+    def affordable_paces(self, names: Sequence[str], stored: Paces | None = None) -> Paces:
         """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.
 
         Both are at least that of a short training. The final one is shortened only if short trainings before it leave
         too little time: it loses accuracy, while networks can be compared before they are fully trained. Unless
         `budget.minutes` changes, the shares stay those of the first search in the workdir, whose trainings then count.
+        So they do if the minutes were over when this call began, which ends a search with the best so far: its final
+        training is as long as planned, since it cannot end in time.
 
         Args:
             names: candidates that may be trained, the most promising ones first; there is time for the first
                 `FEWEST_TRAININGS`, which become `promising`.
-            stored: pace of the trainings on folds that an earlier call stored; they are not shortened further.
+            stored: paces of an earlier call that stored trainings on folds; these are not shortened further.
         """
         minutes, names = self._study.settings.budget.minutes, names[:FEWEST_TRAININGS]
         self.promising = names
         if minutes is None:
             return 1.0, 1.0
 
-        def affordable() -> tuple[float, float]:
+        def affordable() -> Paces:
+            if stored is not None and self._over:
+                return stored
             timing, rounds, left = self.timing(), math.ceil(FEWEST_TRAININGS / self._slots), self._left()
 
             def trials(pace: float) -> float:
@@ -277,8 +292,8 @@ class Timekeeper:
             if whole - short < WORTHWHILE * whole:
                 return 1.0, 1.0
             pace = durations.pace(left - final(1.0), trials(race.SHORT), trials(1.0))
-            if stored is not None and stored > pace:
-                return stored, durations.pace(left, final(race.SHORT), final(1.0))
+            if stored is not None and stored[0] > pace:
+                return stored[0], durations.pace(left, final(race.SHORT), final(1.0))
             return pace, durations.pace(left - trials(pace), final(race.SHORT), final(1.0))
 
         self._watch.save()
@@ -289,6 +304,7 @@ class Timekeeper:
         """Returns the share of the epochs for which there is time to train the choice on all images.
 
         At least that of its trainings on folds, if these could be shortened. It stays the same, like that of theirs.
+        If the minutes were over when this call began, it is the planned one.
 
         Args:
             taught: whether it has a teacher, which is already trained.
@@ -297,6 +313,8 @@ class Timekeeper:
             return 1.0
 
         def affordable() -> float:
+            if self._over:
+                return self.final_pace
             timing = self.timing()
 
             def needed(pace: float) -> float:
