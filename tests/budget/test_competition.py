@@ -709,6 +709,57 @@ def test_a_choice_whose_training_diverges_gives_way_to_the_next_one(monkeypatch)
     assert "BEST: the loss is not finite" in found.said
 
 
+def exported_with(losses, tried):
+    """Returns a `deliver` that notes what it is called with; networks lose this much by their export."""
+
+    def deliver(study, name, *_):
+        tried.append(name)
+        loss = losses.get(name, 0.0)
+        return Path("exported"), None, Verification(None, Loss(loss, loss - 0.01, loss + 0.01, 500))
+
+    return deliver
+
+
+VALUES = {"best": (0.92, 0.94, 0.93), "next": (0.9, 0.92, 0.91), "third": (0.895, 0.905, 0.9)}
+
+
+@pytest.mark.parametrize(
+    ("losses", "margin", "tried", "delivered_one"),
+    [
+        ({"best": 0.005}, None, ["best"], "best"),  # less than a point
+        ({"best": 0.015}, None, ["best"], "best"),  # no other is expected to be better
+        ({"best": 0.05}, None, ["best", "next"], "next"),
+        ({"best": 0.05, "next": 0.04, "third": 0.02}, None, ["best", "next", "third", "best"], "best"),
+        ({"best": 0.05, "next": 0.025, "third": 0.01}, None, ["best", "next", "third"], "third"),
+        ({"best": 0.05, "next": 0.02, "third": 0.05}, None, ["best", "next", "third", "next"], "next"),
+        ({"best": 0.05}, 0.06, ["best"], "best"),
+    ],
+)
+def test_a_choice_that_loses_accuracy_by_the_export_gives_way_to_one_that_may_be_better(
+    monkeypatch, losses, margin, tried, delivered_one
+):
+    found, called = competition(VALUES, margin=None), []
+    if margin is not None:
+        found.slack = margin
+    found.compete()
+    chosen = delivered(found, monkeypatch, dict.fromkeys(VALUES, 0.001), exported_with(losses, called))
+    assert (chosen.name, called) == (delivered_one, tried)
+    assert found.fates[delivered_one].stage == "chosen"
+    assert (chosen.dropped is not None) is (delivered_one == "third")  # in the race
+    for name in set(called) - {delivered_one}:
+        assert found.fates[name].stage == "exported"
+        assert found.fates[name].reason.startswith(f"when it is exported, it loses {100 * losses[name]:.1f} points")
+
+
+def test_without_time_a_choice_that_loses_accuracy_by_the_export_stays(monkeypatch):
+    called = []
+    found = competition(VALUES, minutes=10)
+    found.compete()
+    found.clock.seconds = 1000.0
+    chosen = delivered(found, monkeypatch, dict.fromkeys(VALUES, 0.001), exported_with({"best": 0.5}, called))
+    assert (chosen.name, called) == ("best", ["best"])
+
+
 def test_after_the_choice_the_next_cheapest_that_loses_less_than_the_margin_is_delivered(monkeypatch):
     values = {"best": (0.91, 0.92, 0.9), "cheap": (0.9, 0.905, 0.895), "middle": (0.9, 0.905, 0.895)}
     found = competition(values, margin=0.1)

@@ -5,6 +5,8 @@ import html
 import json
 import random
 import re
+import shlex
+import signal
 import time
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from PIL import Image
 from rich.console import Console
 from sklearn.datasets import load_digits
 
-from tests.thoroughness import THOROUGH, only_thorough
+from tests.budget.test_verification import right_by_hand
+from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.trials.one_process import IN_ONE_PROCESS
 from tests.verbs import Process, Verbs
-from tfeff import config
+from tfeff import config, training
 from tfeff.budget.search import STORE, _Reporter, open_store
 from tfeff.errors import UserError
 from tfeff.scaling.search import open_store as scaling_store
@@ -106,6 +109,11 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert chosen["costs"]["params"] <= result["bounds"]["params"]
     assert result["answer"] in " ".join(text.split())
     assert re.search(r"On the test images: accuracy \d+\.\d % \(95 % interval", result["answer"])
+    assert "as exported (saved_model) and as trained." in result["answer"]
+    assert result["exported_evaluation"]["top1"] == result["evaluation"]["top1"]
+    assert result["export_loss"]["low"] < 0 < result["export_loss"]["high"]
+    assert 0 < result["minutes"]["taken"] < result["minutes"]["given"] == 10
+    assert result["answer"].endswith(f"The search took {result['minutes']['taken']:.1f} minutes of 10.")
     assert len(chosen["values"]) == 2
     report = html.unescape((whole / "report.html").read_text()).replace("\u00a0", " ")
     assert result["answer"] in report
@@ -161,7 +169,9 @@ def test_a_finished_search_answers_again_without_training(verbs, trained, whole)
 def outcome(directory: Path) -> dict:
     """Returns the results that do not depend on timing."""
     result = json.loads((directory / "result.json").read_text())
-    result.pop("exported")
+    result["answer"] = re.sub(r"The search took .*", "", result["answer"])
+    for key in ("exported", "minutes"):
+        result.pop(key)
     result["costs"] = {name: result["costs"][name] for name in ("macs", "params", "memory")}
     for row in result["networks"]:
         row.pop("reason")
@@ -177,6 +187,51 @@ def test_a_search_killed_again_and_again_gives_the_same_answer(verbs, trained, w
         moments.choice([process.kill, process.kill_all])()
     finish(verbs, trained, directory)
     assert outcome(directory) == outcome(whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, thorough(signal.SIGTERM)])
+def test_a_search_that_is_stopped_ends_with_the_best_so_far(verbs, trained, tmp_path, number):
+    directory = tmp_path / "search"
+    search = start(verbs, trained, directory, "--config.budget.minutes=20", margin="margin=0.02")
+    while not list((directory / "trials").rglob("final.npz")):
+        assert search.poll() is None, search.done()
+        time.sleep(0.1)
+    search.signal(number)
+    stopped = search.done()
+    assert stopped.code == 128 + number
+    assert "rerun the same command to resume" in stopped.err
+    found = re.search(
+        r"best so far: (.*), mean validation accuracy 0\.\d+ .*; to train and export it now:\n(.*)", stopped.err
+    )
+    assert found, stopped.err
+    label, command = found.groups()
+    python, dash, module, *flags = shlex.split(command)
+    assert (python, dash, module) == ("python", "-m", "tfeff.search")
+    assert not (directory / "result.json").exists()
+    with open_store(directory, None) as store:
+        ended = {record.job for record in store.records()}
+    verbs("search", *flags).succeeds()
+    result = json.loads((directory / "result.json").read_text())
+    chosen = next(row for row in result["networks"] if row["id"] == result["chosen"])
+    assert chosen["name"] == label
+    assert result["minutes"]["given"] < 2
+    assert (Path(result["exported"]) / "saved_model.pb").is_file()
+    with open_store(directory, None) as store:
+        assert {record.job for record in store.records()} == ended  # nothing else was trained on a fold
+
+
+@only_thorough
+def test_int8_is_evaluated_as_it_is_exported(verbs, trained, tmp_path):
+    form = "--config.budget.format=litert", "--config.budget.int8=true", "--config.forecast=false"
+    finish(verbs, trained, tmp_path / "search", *form)
+    result = json.loads((tmp_path / "search" / "result.json").read_text())
+    workdir = training.Workdir(tmp_path / "search" / "best")
+    plan = training.Plan.opened(workdir)
+    images = training.split_images(workdir, plan.images, "test", training.Reporter(quiet=True)).images
+    right = right_by_hand(Path(result["exported"]) / "model.tflite", images)
+    assert result["exported_evaluation"]["top1"] == pytest.approx(right.mean())
+    assert f"accuracy {100 * right.mean():.1f} % (95 % interval" in result["answer"]
+    assert "as exported (litert, int8)" in result["answer"]
 
 
 @only_thorough

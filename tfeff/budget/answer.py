@@ -72,15 +72,16 @@ def _instead(findings: Findings) -> str:
         for name, fate in findings.fates.items()
         if name in ranking.order and fate.stage in ("failed", "measured", "exported")
     }
+    reasons = "; ".join(f"{networks[name].label}: {fate.reason}" for name, fate in fates.items())
     first = "meets the budget when exported"
     if any(fate.stage != "measured" for fate in fates.values()):
-        reasons = "; ".join(f"{networks[name].label}: {fate.reason}" for name, fate in fates.items())
         first = f"could be delivered ({reasons})"
-        if delivered.dropped is None and any(fate.stage == "exported" for fate in fates.values()):
-            return f"{label} is delivered instead ({reasons})."
-    if delivered.dropped is None:
-        return f"{label} is the first of them that {first}."
-    return f"None of the networks that were left {first}. {label} was dropped earlier: {delivered.dropped}."
+    before = f" {label} was dropped earlier: {delivered.dropped}." if delivered.dropped else ""
+    if any(fate.stage == "exported" for fate in fates.values()):
+        return f"{label} is delivered instead ({reasons}).{before}"
+    if before:
+        return f"None of the networks that were left {first}.{before}"
+    return f"{label} is the first of them that {first}."
 
 
 def _failed(findings: Findings) -> str:

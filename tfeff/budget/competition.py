@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -527,10 +527,13 @@ class Competition:
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
+        means = self.means()
+        return sorted(names, key=lambda name: (-means.get(name, -math.inf), -self.screened.get(name, 0.0)))
+
+    def means(self) -> Mapping[str, float]:
+        """Returns the mean over the folds of each candidate that was trained, adjusted for the folds that it lacks."""
         table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
-        ranked = fit_two_way(table).ranking if table else ()  # which compares networks on different folds
-        place = {name: index for index, name in enumerate(ranked)}
-        return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
+        return fit_two_way(table).means if table else {}
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""

@@ -1,6 +1,7 @@
 """A budget search: the competition, the prospects of the choice, and its delivery."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -230,37 +231,38 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     Raises:
         UserError: none meets it.
     """
-    study, misses = competition.study, list[str]()
+    study, means, misses = competition.study, competition.means(), list[str]()
     exported = dict[str, float]()  # those that lose accuracy by the export -> what they are expected to have
+    found: Delivered | None = None
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
-        if exported and not _may_be_better(competition, ranking, name, max(exported.values())):
+        if exported and not (means.get(name, 0.0) > max(exported.values()) and _has_time(competition, name)):
             continue
-        label, dropped = competition.candidates[name].label, competition.fates.get(name)
+        label, dropped, found = competition.candidates[name].label, competition.fates.get(name), None
         try:
             found = _attempt(competition, name, workdir)
         except NotDeliveredError as error:
             misses.append(f"{label}: {error}")
             continue
         loss = found.verified.loss
-        if name not in ranking.summaries or not (study.objective.bounded and loss.exceeds(competition.slack)):
+        if name not in means or not (study.objective.bounded and loss.exceeds(competition.slack)):
             before = None if dropped is None else dropped.reason
             return _chosen(competition, ranking, dataclasses.replace(found, dropped=before))
-        exported[name] = ranking.summaries[name].mean - loss.value
+        exported[name] = means[name] - loss.value
         competition.drop(name, "exported", f"when it is exported, it loses {loss.text}")
         competition.runner.progress.say(f"{label}: {competition.fates[name].reason}")
     if not exported:
         raise UserError(f"config: budget: no candidate meets it when it is exported: {'; '.join(misses)}")
     best = max(exported, key=exported.__getitem__)
-    del competition.fates[best]
-    return _chosen(competition, ranking, _attempt(competition, best, workdir))
+    if found is None or found.name != best:  # another one is in its place
+        del competition.fates[best]
+        found = _attempt(competition, best, workdir)
+    return _chosen(competition, ranking, found)
 
 
-def _may_be_better(competition: Competition, ranking: Ranking, name: str, least: float) -> bool:
-    """Returns whether a network may be better than what others are expected to have when exported, and has time."""
-    if name not in ranking.summaries or ranking.summaries[name].mean <= least:
-        return False
-    time = competition.time
-    return bool(time.decide(f"{name} after a loss by the export", lambda: time.has_time_for_choice(name)))
+def _has_time(competition: Competition, name: str) -> bool:
+    """Returns whether a network can be trained in time instead of those that lose accuracy by the export."""
+    decision = functools.partial(competition.time.has_time_for_choice, name)
+    return bool(competition.time.decide(f"{name} after a loss by the export", decision))
 
 
 def _attempt(competition: Competition, name: str, workdir: Path) -> Delivered:
