@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -556,6 +557,47 @@ def test_finished_trainings_count_although_there_is_no_time_for_more_of_them():
     found.runner.end(Job("a", 0, 0, 2))
     assert found._stored_paces("abcd") == (1.0, 1.0)
     assert again.time.affordable_paces("abcd", (1.0, 1.0))[0] == 1.0
+
+
+def test_a_search_whose_minutes_are_over_when_it_resumes_ends_with_the_final_training_that_was_planned():
+    over, late = (competition(dict.fromkeys("abcd", (0.9, 0.9)), minutes=2, seconds=each) for each in (120.0, 119.0))
+    for each in (over, late):
+        each.time.rate = Rate(start=0.0, per_image=0.25, per_mac=0.0)  # 25 s a pass
+        each._set_pace(*each.time.affordable_paces("abcd", (0.5, 0.8)))
+    assert (over.pace, over.time.final_pace) == (0.5, 0.8)
+    assert over.time.pace_of_choice("a", taught=False) == 0.8
+    assert (late.pace, late.time.final_pace) == (0.5, 0.2)
+    assert late.time.pace_of_choice("a", taught=False) == 0.2
+
+
+def test_the_best_so_far_is_what_a_search_without_more_time_chooses():
+    values = {"a": (0.80, 0.9, 0.9), "b": (0.82, 0.7, 0.7), "c": (0.81, 0.8, 0.8)}
+    found = competition(values)
+    assert found.best_so_far() == ""
+    run = found.runner.run
+
+    def interrupted(group, lengths, stage, blocks):
+        if group[0].name == "c" or len(blocks) > 1:
+            raise KeyboardInterrupt
+        return run(group, lengths, stage, blocks)
+
+    found.runner.run = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        found.compete()
+    assert found.best_so_far() == "B, mean validation accuracy 0.820 over 1 fold"
+    resumed = competition(values, minutes=1, seconds=1000.0)
+    for job in found.runner.ended:
+        resumed.runner.end(job)
+    resumed.compete()
+    assert resumed.ranking().chosen == "b"
+    found.compared = found.blocks
+    for job in (Job("a", fold, 0, 2) for fold in range(3)):
+        found.runner.results[job] = values["a"][job.fold]
+    for job in (Job("b", fold, 0, 2) for fold in range(3)):
+        found.runner.results[job] = values["b"][job.fold]
+    assert re.fullmatch(
+        r"A, mean validation accuracy 0\.867 \(95 % CI 0\.\d+ to 0\.\d+\) over 3 folds", found.best_so_far()
+    )
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():

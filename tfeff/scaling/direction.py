@@ -157,7 +157,8 @@ class BestDirection:
                 **{each: float(share) for each, share in zip(SINGLE, shares, strict=True)},
             }
             if name.endswith(" alone"):
-                row["probability that it is best, with the prior"] = float(chances[SINGLE.index(name.removesuffix(" alone"))])
+                single = SINGLE.index(name.removesuffix(" alone"))
+                row["probability that it is best, with the prior"] = float(chances[single])
             if surface is not None:
                 row["in the region"] = "yes" if surface.contains(shares) else "no"
                 level = surface.value(self.shares)
@@ -269,9 +270,9 @@ def find(
 
 
 def coefficients_in(shares: Floats, baseline: Baseline, ratio: float, phi: float) -> tuple[float, float, float]:
-    """Returns α, β and γ with these shares [3], whose member at `phi` has about `ratio`^`phi` times the baseline's cost.
+    """Returns α, β and γ with these shares [3], whose member at `phi` has `ratio`^`phi` times the baseline's cost.
 
-    α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers. That matters most for small members,
+    That holds about, and α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers. That matters most for small members,
     so those at other φ are farther from `ratio`^φ.
 
     Args:
