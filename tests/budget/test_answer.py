@@ -173,7 +173,7 @@ def test_both_accuracies_are_stated_if_the_export_changes_it():
 def test_a_loss_by_the_export_is_stated_if_it_is_certain_and_large(loss, margin, stated):
     found = findings(f"objective.margin={margin}")
     object.__setattr__(found.delivered.verified, "loss", loss)
-    assert ("By the export, it loses 4.0 points (95 % interval 2.0 to 6.0, on 500 training" in answer(found)) is stated
+    assert ("The export costs 4.0 points (95 % interval 2.0 to 6.0, on 500 training" in answer(found)) is stated
 
 
 def test_a_network_in_place_of_one_that_loses_accuracy_by_the_export():

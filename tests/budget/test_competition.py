@@ -780,9 +780,7 @@ VALUES = {"best": (0.92, 0.94, 0.93), "next": (0.9, 0.92, 0.91), "third": (0.895
 def test_a_choice_that_loses_accuracy_by_the_export_gives_way_to_one_that_may_be_better(
     monkeypatch, losses, margin, tried, delivered_one
 ):
-    found, called = competition(VALUES, margin=None), []
-    if margin is not None:
-        found.slack = margin
+    found, called = competition(VALUES, margin=margin), []
     found.compete()
     chosen = delivered(found, monkeypatch, dict.fromkeys(VALUES, 0.001), exported_with(losses, called))
     assert (chosen.name, called) == (delivered_one, tried)

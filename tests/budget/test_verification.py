@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.budget.test_study import study_of
 from tests.rcnn.voc_digits import write_voc
 from tests.serving.test_batch_predictors import DETECTOR
 from tfeff import config, training
@@ -23,6 +24,8 @@ CLASSIFIER = config.Experiment(
     data=config.Data(source="embedded:digits", channels=1, validation_fraction=0.0),
     training=config.Training(epochs=3, batch_size=32, precision="float32"),
 )
+
+STUDY = study_of()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +70,7 @@ def test_the_accuracy_is_that_of_the_exported_file(classifier: training.Workdir,
         assert found.report["top1"] == network["top1"]
         assert found.report["log_loss"] == pytest.approx(network["log_loss"], rel=1e-4)
         assert found.loss.value == pytest.approx(0.0)
-        assert not found.loss.exceeds(0.0)
+        assert not found.loss.matters(STUDY)
 
 
 @pytest.mark.slow
@@ -78,7 +81,7 @@ def test_a_saved_model_is_as_good_as_its_network(classifier: training.Workdir, t
     network = training.evaluate_run(classifier, "test", training.Reporter(quiet=True)).report
     assert found.report is not None
     assert found.report["top1"] == network["top1"]
-    assert not found.loss.exceeds(0.0)
+    assert not found.loss.matters(STUDY)
 
 
 @pytest.mark.slow
@@ -96,7 +99,7 @@ def test_an_export_with_damaged_weights_loses_accuracy(classifier: training.Work
     accuracy = (predicted.argmax(axis=1) == train.dataset.labels).mean()
     lost = accuracy - right_by_hand(exported / "model.tflite", train).mean()
     assert found.loss.value == pytest.approx(lost, abs=0.005)
-    assert found.loss.exceeds(0.01)
+    assert found.loss.matters(STUDY)
 
 
 @pytest.mark.slow
@@ -137,13 +140,13 @@ def test_of_500_images_a_loss_of_one_point_is_clear(images: Dataset, wrong: int,
     trained, exported = predictions(images, 0), predictions(images, wrong)
     found, gain = export_loss(trained, exported, images), export_loss(exported, trained, images)
     assert found.value == pytest.approx(wrong / 500, abs=0.002)
-    assert found.exceeds(0.01) is clear
+    assert found.matters(STUDY) is clear
     assert (gain.value, gain.low, gain.high) == pytest.approx((-found.value, -found.high, -found.low))
 
 
 def test_images_of_a_group_count_as_one(images: Dataset) -> None:
     trained, exported = predictions(images, 0), predictions(images, 50)
-    assert export_loss(trained, exported, images).exceeds(0.01)
+    assert export_loss(trained, exported, images).matters(STUDY)
     grouped = export_loss(trained, exported, dataclasses.replace(images, groups=np.arange(500) // 100))
     assert grouped.value == pytest.approx(0.1)
-    assert not grouped.exceeds(0.01)
+    assert not grouped.matters(STUDY)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfeff.budget.limits import amount, estimated
-from tfeff.budget.race import SHORT, SLACK
+from tfeff.budget.race import SHORT
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
 from tfeff.data.names import counted
@@ -154,12 +154,11 @@ def _tested(findings: Findings) -> str:
 
 def _lost(findings: Findings) -> str:
     """Returns what the export costs, if that is too much and nothing better was found."""
-    loss, study = findings.delivered.verified.loss, findings.study
-    if not study.objective.bounded or not loss.exceeds(study.settings.objective.margin or SLACK):
+    loss = findings.delivered.verified.loss
+    if not loss.matters(findings.study):
         return ""
     return (
-        f"By the export, it loses {loss.text}, and more on new ones; no other network that was left was expected to do "
-        "better in the time."
+        f"The export costs {loss.text}, probably more on new ones; no other network was expected to be better in time."
     )
 
 

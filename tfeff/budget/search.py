@@ -231,7 +231,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     Raises:
         UserError: none meets it.
     """
-    study, means, misses = competition.study, competition.means(), list[str]()
+    means, misses = competition.means(), list[str]()
     exported = dict[str, float]()  # those that lose accuracy by the export -> what they are expected to have
     found: Delivered | None = None
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
@@ -244,7 +244,7 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
             misses.append(f"{label}: {error}")
             continue
         loss = found.verified.loss
-        if name not in means or not (study.objective.bounded and loss.exceeds(competition.slack)):
+        if name not in means or not loss.matters(competition.study):
             before = None if dropped is None else dropped.reason
             return _chosen(competition, ranking, dataclasses.replace(found, dropped=before))
         exported[name] = means[name] - loss.value

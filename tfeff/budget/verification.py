@@ -9,6 +9,8 @@ import keras
 
 from tfeff import reports, selection, training
 from tfeff.budget.probing import paired_difference
+from tfeff.budget.race import SLACK
+from tfeff.budget.study import Study
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.evaluation import (
     average_precisions,
@@ -44,9 +46,12 @@ class Loss:
     high: float
     images: int
 
-    def exceeds(self, slack: float) -> bool:
-        """Returns whether it is certain that something is lost, and more than `slack` is."""
-        return self.low > 0 and self.value > slack
+    def matters(self, study: Study) -> bool:
+        """Returns whether it is certain that something is lost, and more than networks may differ in the race.
+
+        That is a point, or `objective.margin`. For metrics that are not in [0, 1], it is not known what that means.
+        """
+        return study.objective.bounded and self.low > 0 and self.value > (study.settings.objective.margin or SLACK)
 
     @property
     def text(self) -> str:
