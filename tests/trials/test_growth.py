@@ -47,6 +47,48 @@ def test_forecasts_from_half_of_the_images_lie_in_their_intervals(exponent):
     assert 0.72 < inside / total < 0.95
 
 
+def test_a_gain_starts_at_the_measured_accuracy():
+    found = fit(curve(np.random.default_rng(4), -0.35))
+    for same in (found.gain(0.83), found.gain(0.83, images=1.0, macs=1.0)):
+        assert (same.accuracy, same.gain, same.low, same.high) == (0.83, 0.0, 0.0, 0.0)
+
+
+def test_a_gain_is_that_of_the_odds():
+    found = fit(curve(np.random.default_rng(5), -0.5))
+    factor = 2 ** found.exponents["images"][0] * 4 ** found.exponents["macs"][0]
+    odds = 0.2 / 0.8 * factor
+    gain = found.gain(0.8, images=2.0, macs=4.0)
+    assert gain.accuracy == pytest.approx(1 / (1 + odds))
+    assert gain.gain == pytest.approx(gain.accuracy - 0.8)
+    assert gain.low < gain.gain < gain.high
+
+
+@pytest.mark.parametrize(("exponent", "error", "validated"), [(-0.1, 0.3, 200), (-0.35, 0.05, 50), (-0.6, 0.3, 200)])
+def test_intervals_of_gains_contain_them_although_folds_and_accuracy_vary(exponent, error, validated):
+    rng, inside, narrower = np.random.default_rng(6), [], []
+    for _ in range(200):
+        odds, rows = error / (1 - error) * np.exp(rng.normal(0, 0.5, 4)), []
+        for fold, each in enumerate(odds):
+            for images in (250, 500, 1000):
+                at = each * (images / 1000) ** exponent * np.exp(rng.normal(0, 0.05))
+                rows.append(Training(images, 1e8, fold, rng.binomial(validated, at / (1 + at)) / validated, validated))
+        found, measured = fit(rows), 1 - np.mean([row.error for row in rows if row.images == 1000])
+        gain, level = found.gain(measured, images=2.0), found.forecast(images=2.0)
+        twice = odds * 2**exponent
+        inside.append(gain.low <= np.mean(odds / (1 + odds) - twice / (1 + twice)) <= gain.high)
+        narrower.append(gain.high - gain.low < 0.7 * (level.high - level.low))
+    assert np.mean(inside) > 0.92
+    assert np.mean(narrower) > 0.95
+
+
+@pytest.mark.parametrize("measured", [0.0, 1.0])
+def test_gains_of_perfect_and_hopeless_accuracies_are_finite(measured):
+    found = fit([Training(100 * size, 1e8, 0, 1 - measured, 50) for size in (1, 2, 4)])
+    gain = found.gain(measured, images=4.0)
+    assert 0.0 <= gain.accuracy <= 1.0
+    assert -1.0 < gain.low <= gain.gain <= gain.high < 1.0
+
+
 def test_without_data_on_images_the_prior_decides_and_is_wide():
     rows = [Training(1000, 1e8, fold, 0.2, 100) for fold in range(5)]
     found = fit(rows)

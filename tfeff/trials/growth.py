@@ -7,7 +7,7 @@ power law is one of the odds of an error, which are close to its probability whe
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,8 @@ FOLD_DEVIATION = 0.5
 """Standard deviation of the folds' effects on the logarithm of the odds before any training."""
 BASELINE_DEVIATION = 3.0
 ITERATIONS = 20
+SHARES = (np.arange(200) + 0.5) / 200
+"""Probabilities of the quantiles that stand for a distribution [200]."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,23 @@ class Forecast:
     high: float
 
 
+@dataclass(frozen=True)
+class Gain:
+    """What other images, networks or trainings are expected to add to a measured accuracy.
+
+    Attributes:
+        accuracy: the accuracy that is then expected.
+        gain: that minus the measured one, in [-1, 1].
+        low: lower end of the interval of the gain.
+        high: upper end.
+    """
+
+    accuracy: float
+    gain: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, eq=False)
 class Growth:
     """log odds of an error = baseline + fold + sum over images, macs and epochs of exponent · log ratio + residual.
@@ -77,6 +96,7 @@ class Growth:
         covariance: posterior covariance of the coefficients [k, k].
         degrees: degrees of freedom of the residual variance.
         folds: number of folds.
+        validated: number of validation images of all folds together.
     """
 
     names: tuple[str, ...]
@@ -85,6 +105,7 @@ class Growth:
     covariance: npt.NDArray[np.float64]
     degrees: float
     folds: int
+    validated: float
 
     @property
     def exponents(self) -> dict[str, tuple[float, float]]:
@@ -107,10 +128,8 @@ class Growth:
         >>> round(fit(rows).forecast(images=2.0).accuracy, 3) > 0.98
         True
         """
-        row = np.zeros(len(self.mean))
+        row = self._change(factors)
         row[0] = 1.0
-        for name, factor in factors.items():
-            row[1 + self.names.index(name)] = math.log(factor)
         row[1 + len(self.names) :] = 1.0 / self.folds
         center = float(row @ self.mean)
         spread = float(row @ self.covariance @ row)
@@ -120,6 +139,39 @@ class Growth:
         half = float(special.stdtrit(self.degrees, 0.5 + confidence / 2.0)) * math.sqrt(spread)
         low, high = (float(special.expit(-center + sign * half)) for sign in (-1.0, 1.0))
         return Forecast(1.0 - error, low, high)
+
+    def gain(self, measured: float, *, confidence: float = 0.95, **factors: float) -> Gain:
+        """Returns what is gained if some variables are multiplied; 0 if none is.
+
+        Before and after have folds and baseline in common, so the interval of the gain is narrower than those of both
+        accuracies.
+
+        Args:
+            measured: mean accuracy over the folds before that.
+            confidence: coverage of the interval.
+            **factors: variable -> factor, such as images=2.0.
+        """
+        change = self._change(factors)
+        # With a perfect or hopeless accuracy, half of a validation image keeps the odds finite.
+        least = 0.5 / (self.validated + 1.0)
+        error = min(max(1.0 - measured, least), 1.0 - least)
+        odds, shift = float(special.logit(error)), float(change @ self.mean)
+        gain = float(special.expit(odds) - special.expit(odds + shift))
+        # Both are uncertain: the measured accuracy and its shift. Equally probable values of each, in all combinations.
+        counted = 1.0 / math.sqrt(error * (1.0 - error) * self.validated)
+        before = (odds + counted * special.ndtri(SHARES))[:, None]
+        deviation = math.sqrt(float(change @ self.covariance @ change))
+        after = before + shift + deviation * special.stdtrit(self.degrees, SHARES)
+        ends = 0.5 - confidence / 2.0, 0.5 + confidence / 2.0
+        low, high = map(float, np.quantile(special.expit(before) - special.expit(after), ends))
+        return Gain(min(max(measured + gain, 0.0), 1.0), gain, low, high)
+
+    def _change(self, factors: Mapping[str, float]) -> npt.NDArray[np.float64]:
+        """Returns the weights of the coefficients in what these factors change [k]."""
+        row = np.zeros(len(self.mean))
+        for name, factor in factors.items():
+            row[1 + self.names.index(name)] = math.log(factor)
+        return row
 
 
 def fit(trainings: Sequence[Training]) -> Growth:
@@ -168,4 +220,4 @@ def fit(trainings: Sequence[Training]) -> Growth:
         squares = float((variance / (variance + counted) * (target - design @ mean) ** 2).sum())
         variance = (PRIOR_DEGREES * PRIOR_VARIANCE + squares) / degrees
     mean, covariance, degrees = posterior(variance)
-    return Growth(tuple(columns), reference, mean, covariance, degrees, len(folds))
+    return Growth(tuple(columns), reference, mean, covariance, degrees, len(folds), float(counts.mean()) * len(folds))
