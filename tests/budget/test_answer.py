@@ -6,14 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from tests.budget.test_study import study_of
-from tfeff.budget.answer import answer, evaluated
+from tfeff.budget.answer import answer, evaluated, growth
 from tfeff.budget.delivery import Delivered
 from tfeff.budget.limits import Bounds
+from tfeff.budget.prospects import Check
 from tfeff.budget.search import Moments
 from tfeff.budget.study import Fate
 from tfeff.budget.teachers import Teacher
 from tfeff.budget.verification import Loss, Verification
 from tfeff.config import Limits
+from tfeff.trials.growth import Forecast, Gain
 
 
 def findings(*overrides, error=0.0):
@@ -33,6 +35,7 @@ def findings(*overrides, error=0.0):
         complete=True,
         pace=1.0,
         prospects=None,
+        no_forecast="",
         labels=None,
         moments=Moments(60.0, 90.0, 120.0),
         candidates={key: study.candidate(key) for key in study.shortlist[:1]},
@@ -214,3 +217,53 @@ def test_images_that_are_held_out_from_the_choice_are_stated():
     assert "Trained on all training images and exported" in answer(findings())
     words = "Trained on 80 % of the training images (validated on the others, on which the networks were compared, too)"
     assert words in answer(findings("experiment.data.validation_fraction=0.2"))
+
+
+GAINS = {
+    (): Gain(0.83, 0.0, 0.0, 0.0),
+    ("images", 2.0): Gain(0.861, 0.031, 0.008, 0.052),
+    ("images", 4.0): Gain(0.88, 0.05, 0.01, 0.08),
+    ("epochs", 2.0): Gain(0.8296, -0.0004, -0.012, 0.011),
+}
+
+
+def forecast(measured=0.83):
+    """What is known about images and epochs, not about multiply-adds."""
+    return SimpleNamespace(
+        varied=["epochs"],
+        expected=lambda **factors: GAINS[next(iter(factors.items()), ())],
+        check=Check(Forecast(0.824, 0.79, 0.853), measured),
+    )
+
+
+def test_gains_are_stated_with_their_intervals_and_the_check():
+    found = findings()
+    found.prospects = forecast()
+    assert (
+        "Twice the images would add 3.1 points of mean accuracy on the folds (95 % interval 0.8 to 5.2), twice the "
+        "epochs 0.0 (-1.2 to 1.1). As a check, the trainings on at most half of the images alone forecast 82.4 % "
+        "(79.0 % to 85.3 %) with all of them; 83.0 % was measured, inside of the interval."
+    ) in answer(found)
+    found.prospects = forecast(measured=0.78)
+    assert "; 78.0 % was measured, do not rely on the gain from more images, because this is outside" in answer(found)
+
+
+def test_the_table_of_gains_begins_with_what_was_measured():
+    found = findings()
+    assert growth(found) == []
+    found.prospects = forecast()
+    first, second, *_, last = growth(found)
+    assert first == {"with": "as it is", "accuracy": 0.83, "points gained": None, "95 % from": None, "to": None}
+    assert second["with"] == "twice the images"
+    gained = [second[key] for key in ("accuracy", "points gained", "95 % from", "to")]
+    assert gained == pytest.approx([0.861, 3.1, 0.8, 5.2])
+    assert last["with"] == "twice the epochs"
+
+
+def test_why_there_is_no_forecast_is_stated():
+    found = findings()
+    assert "forecast" not in answer(found)
+    found.no_forecast = "no time was left; a forecast requires about 9 minutes or more (budget.minutes=9)"
+    assert answer(found).endswith(
+        f"There is no forecast of what more images or compute would bring: {found.no_forecast}."
+    )

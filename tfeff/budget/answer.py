@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfeff.budget.limits import amount, estimated
+from tfeff.budget.prospects import Check, Prospects
 from tfeff.budget.race import SHORT
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
@@ -51,7 +52,7 @@ def answer(findings: Findings) -> str:
             f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
             f"{network.label} was then trained for {final} of them."
         )
-    sentences += filter(None, (_tested(findings), _lost(findings), _more(findings), labels(findings), _time(findings)))
+    sentences += filter(None, (_tested(findings), _lost(findings), more(findings), labels(findings), _time(findings)))
     return " ".join(sentences)
 
 
@@ -183,18 +184,42 @@ STEPS: Mapping[str, Mapping[str, float]] = {
 """What is forecast, in words."""
 
 
-def _more(findings: Findings) -> str:
-    """Returns what brings more: labels or compute."""
-    metric = metric_words(findings.study)
-    rows = {row["with"]: [_shown(row[key], metric) for key in (metric, "95 % from", "to")] for row in growth(findings)}
-    parts = [
-        f"with {words} {value} ({low} to {high})"
-        for words, (value, low, high) in rows.items()
-        if words.startswith("twice")
-    ]
-    if not rows:
-        return ""
-    return f"Expected {metric} on the folds, now {rows['as it is'][0]}: {', '.join(parts)}."
+def more(findings: Findings) -> str:
+    """Returns what brings more: labels or compute; empty without a forecast that was asked for."""
+    found, metric = findings.prospects, metric_words(findings.study)
+    if found is None:
+        why = findings.no_forecast
+        return f"There is no forecast of what more images or compute would bring: {why}." if why else ""
+    shown = dict[str, tuple[str, str]]()
+    for words, step in _steps(found).items():
+        if words.startswith("twice"):
+            gain = found.expected(**step)
+            value, low, high = (_points(each) for each in (gain.gain, gain.low, gain.high))
+            shown[words] = value, f"{low} to {high}"
+    value, interval = shown.pop("twice the images")
+    others = "".join(f", {words} {value} ({interval})" for words, (value, interval) in shown.items())
+    return (
+        f"Twice the images would add {value} points of mean {metric} on the folds (95 % interval {interval}){others}. "
+        f"{checked(found.check, metric)}"
+    )
+
+
+def checked(check: Check, metric: str) -> str:
+    """Returns how a forecast of what was measured fared."""
+    forecast = check.forecast
+    expected, low, high, measured = (
+        _shown(each, metric) for each in (forecast.accuracy, forecast.low, forecast.high, check.measured)
+    )
+    verdict = "inside of" if check.inside else "do not rely on the gain from more images, because this is outside of"
+    return (
+        f"As a check, the trainings on at most half of the images alone forecast {expected} ({low} to {high}) with all "
+        f"of them; {measured} was measured, {verdict} the interval."
+    )
+
+
+def _points(difference: float) -> str:
+    """Returns a difference of metrics in points, without "-0.0"."""
+    return f"{round(100 * difference, 1) + 0.0:.1f}"
 
 
 def labels(findings: Findings) -> str:
@@ -211,17 +236,22 @@ def labels(findings: Findings) -> str:
     return f"{examined}; a classifier on fixed features that is trained without them {verdict} ({interval})."
 
 
+def _steps(found: Prospects) -> dict[str, Mapping[str, float]]:
+    """Returns what is forecast, in words; nothing about what all trainings have in common."""
+    known = {"images", *found.varied}
+    return {words: step for words, step in STEPS.items() if known.issuperset(step)}
+
+
 def growth(findings: Findings) -> list[dict[str, Any]]:
-    """Returns the forecasts, as rows; none about what all trainings have in common."""
-    if findings.prospects is None:
-        return []
-    known = {"images", *findings.prospects.varied}
-    steps = {words: step for words, step in STEPS.items() if known.issuperset(step)}
-    found = {words: findings.prospects.expected(**step) for words, step in steps.items()}
-    return [
-        {"with": words, metric_words(findings.study): each.accuracy, "95 % from": each.low, "to": each.high}
-        for words, each in found.items()
-    ]
+    """Returns the forecasts, as rows: the metric as it was measured, and what is expected, with the gain in points."""
+    rows, found = list[dict[str, Any]](), findings.prospects
+    if found is not None:
+        for words, step in _steps(found).items():
+            each = found.expected(**step)
+            gain = [100 * end for end in (each.gain, each.low, each.high)] if step else [None] * 3
+            row = {"with": words, metric_words(findings.study): each.accuracy}
+            rows.append(row | dict(zip(("points gained", "95 % from", "to"), gain, strict=True)))
+    return rows
 
 
 def _time(findings: Findings) -> str:

@@ -92,8 +92,9 @@ def _growth_figure(found: Prospects, metric: str) -> tuple[Any, str]:
     band = []
     for factor in np.geomspace(smallest / largest, 4.0, 60):
         at = found.expected(images=float(factor))
-        band.append((factor * largest, at.accuracy, at.low, at.high))
+        band.append((factor * largest, at.accuracy, *np.clip((found.mean + at.low, found.mean + at.high), 0.0, 1.0)))
     return (
         growth_figure(found.trainings, band, metric=metric, unit=unit_of(metric)),
-        f"{upper(metric)} of the choice against the number of training images of a fold, and up to four times as many.",
+        f"{upper(metric)} of the choice against the number of training images of a fold, and up to four times as many. "
+        "The band is that of the change from the mean with all images.",
     )

@@ -1,5 +1,7 @@
-"""Labels or compute: what more images, better labels, larger networks and longer trainings would bring."""
+"""Labels or compute: what more images, other labels, larger networks and longer trainings would bring."""
 
+import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -21,28 +23,47 @@ LONGER = 2.0
 
 
 @dataclass(frozen=True)
+class Check:
+    """A forecast of what was measured: the metric with all images, from the trainings on fewer alone.
+
+    Attributes:
+        forecast: mean over the folds, with the interval of the mean that is measured.
+        measured: that mean.
+    """
+
+    forecast: growth.Forecast
+    measured: float
+
+    @property
+    def inside(self) -> bool:
+        """Whether the interval contains what was measured."""
+        return self.forecast.low <= self.measured <= self.forecast.high
+
+
+@dataclass(frozen=True)
 class Prospects:
     """What more images and more compute would bring.
 
     Attributes:
         fitted: the fit to the trainings of all networks of the choice's start.
         trainings: (images, metric) of each training of the choice.
-        macs: multiply-adds of the choice, relative to the largest of these networks.
-        varied: what these trainings differ in, of `macs` and `epochs`; about the others nothing is known.
+        mean: mean metric of the choice over the folds on which the networks were compared.
+        varied: what the trainings differ in besides images, of `macs` and `epochs`; about the others nothing is known.
+        check: how a forecast of what was measured fared.
     """
 
     fitted: Growth
     trainings: Sequence[tuple[int, float]]
-    macs: float
+    mean: float
     varied: Collection[str]
+    check: Check
 
-    def expected(self, *, images: float = 1.0, macs: float = 1.0, epochs: float = 1.0) -> growth.Forecast:
-        """Predicts the metric of the choice with its images, multiply-adds and epochs multiplied by these factors."""
-        longest = LONGER if "epochs" in self.varied else 1.0
-        return self.fitted.forecast(images=images, macs=macs * self.macs, epochs=epochs / longest)
+    def expected(self, **factors: float) -> growth.Gain:
+        """Predicts what the choice gains from so many times its images, multiply-adds (`macs`) or epochs."""
+        return self.fitted.gain(self.mean, **factors)
 
 
-def prospects(competition: Competition, chosen: str) -> Prospects | None:
+def prospects(competition: Competition, chosen: str) -> Prospects | str:
     """Trains the choice on parts of the images and, with time left, for twice the epochs, and fits power laws.
 
     The power laws are fitted to all trainings of the choice's start.
@@ -50,52 +71,69 @@ def prospects(competition: Competition, chosen: str) -> Prospects | None:
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
     Returns:
-        None without time for it, if it is impossible (such as `task.plain_epochs` that shorter trainings do not have),
-        if no training on a part succeeds, if the choice was not trained on folds, and for metrics that are not in
-        [0, 1].
+        Why there is no forecast, if there is no time for it, if it is impossible (such as `task.plain_epochs` that
+        shorter trainings do not have), if no training on a part succeeds, and for metrics that are not in [0, 1].
+        Shortened trainings are not extrapolated: they end before the network has learned what its images can teach, so
+        more of them bring it less, or more, than they would bring the choice.
     """
     try:
         return _prospects(competition, chosen)
     except UserError as error:  # the choice is trained and exported: its report follows in any case
-        competition.runner.progress.say(f"no forecast: {error}")
-        return None
+        return str(error)
 
 
-def _prospects(competition: Competition, chosen: str) -> Prospects | None:
-    study, precision, pace = competition.study, competition.precision, competition.pace
+def _prospects(competition: Competition, chosen: str) -> Prospects:
+    study, precision = competition.study, competition.precision
     if not study.objective.bounded:
-        competition.runner.progress.say(f"no forecast: {study.objective.title} is not in [0, 1]")
-        return None
-    table = competition.table([chosen])[chosen]
-    blocks = [block for block in competition.blocks if block in table]
+        raise UserError(f"{study.objective.title} is not in [0, 1]")
+    table = competition.table([chosen], competition.compared)[chosen]
+    blocks = list(table)
     if not blocks:
-        return None
-    parts = [study.on_part(chosen, share, precision, pace) for share in PARTS]
-    longer = study.longer(chosen, LONGER, precision, pace)
+        raise UserError("the choice was not trained on folds")
+    parts = [study.on_part(chosen, share, precision) for share in PARTS]
     lengths = [share * durations.passes(each) for share, each in zip(PARTS, parts, strict=True)]
     runs = [(length, competition.open(each, blocks)) for length, each in zip(lengths, parts, strict=True)]
+    if competition.pace < 1:
+        minutes = _minutes(competition, chosen, runs, _whole(competition, chosen))
+        raise UserError(f"the trainings on folds were shortened; a forecast requires whole ones, and {minutes}")
     if not _affordable(competition, "forecast of more images and compute", chosen, runs):
-        return None
+        raise UserError(f"no time was left; a forecast requires {_minutes(competition, chosen, runs)}")
     rows, validated = list[growth.Training](), round(study.validation_trials)
     for each in parts:
         values = _trained(competition, each, f"the choice on {_images(each)} images", blocks)
         rows += _trainings(each, _images(each), values, validated)
     if not rows:
-        return None
+        raise UserError("every training on a part of the images failed")
     images = study.examples[0]
+    check = checked(rows, images, {fold: value for (fold, _), value in table.items()})
     curve = [(each.images, 1.0 - each.error) for each in rows] + [(images, value) for value in table.values()]
-    varied = list[str]()
+    varied, longer = list[str](), study.longer(chosen, LONGER, precision)
     runs = [(durations.passes(longer), competition.open(longer, blocks))]
     if _affordable(competition, "training for twice the epochs", chosen, runs):
         values = _trained(competition, longer, "the choice for twice the epochs", blocks)
         rows += _trainings(longer, images, values, validated, LONGER)
         varied += ["epochs"] if values else []
-    for name, values in competition.table(list(competition.candidates)).items():
+    for name, values in competition.table(list(competition.candidates), competition.compared).items():
         if study.networks[name].start == study.networks[chosen].start:
             rows += _trainings(competition.candidates[name], images, values, validated)
-    every = {each.macs for each in rows}
-    varied += ["macs"] if len(every) > 1 else []
-    return Prospects(growth.fit(rows), curve, competition.candidates[chosen].macs / max(every), varied)
+    varied += ["macs"] if len({each.macs for each in rows}) > 1 else []
+    return Prospects(growth.fit(rows), curve, statistics.fmean(table.values()), varied, check)
+
+
+def checked(parts: Sequence[growth.Training], images: int, measured: Mapping[int, float]) -> Check:
+    """Forecasts the metric with all images from trainings on parts of them alone; all others are held back.
+
+    Args:
+        images: number of all images.
+        measured: fold -> metric with all of them.
+    """
+    folds = {each.fold for each in parts}
+    validated = parts[0].validated * len(folds)
+    factor = images / max(each.images for each in parts)
+    return Check(
+        growth.fit(parts).forecast(images=factor, validated=validated),
+        statistics.fmean(measured[fold] for fold in folds),
+    )
 
 
 def label_gain(competition: Competition) -> Labels | None:
@@ -132,15 +170,45 @@ def _affordable(competition: Competition, decision: str, chosen: str, runs: Sequ
     """
     if not any(count for _, count in runs):
         return True
-    timing = competition.time.timing()
-    end = competition.time.seconds + sum(
-        durations.together([timing.seconds(chosen, passes)] * count, competition.executor.slots)
-        for passes, count in runs
-    )
+    end = _end(competition, chosen, runs)
     affordable = bool(competition.time.decide(f"{decision} {chosen}", lambda: end <= competition.time.end))
     if not affordable:
         competition.runner.progress.say(f"skipped, because the time is over: {decision}")
     return affordable
+
+
+def _end(competition: Competition, chosen: str, runs: Sequence[tuple[float, int]]) -> float:
+    """Returns the second of the search at which trainings of the choice would end; `runs` as in `_affordable`."""
+    timing = competition.time.timing()
+    return competition.time.seconds + sum(
+        durations.together([timing.seconds(chosen, passes)] * count, competition.executor.slots)
+        for passes, count in runs
+    )
+
+
+def _whole(competition: Competition, chosen: str) -> float:
+    """Returns the seconds of the search's trainings if none of them is shortened."""
+    study, timing = competition.study, competition.time.timing()
+    trainings = [
+        timing.seconds(name, durations.passes(study.candidate(name, competition.precision, 1.0)))
+        for name, row in competition.table(list(competition.candidates), competition.compared).items()
+        for _ in row
+    ]
+    final = timing.seconds(chosen, study.final_passes(chosen, 1.0))
+    return durations.together(trainings, competition.executor.slots) + final
+
+
+def _minutes(competition: Competition, chosen: str, runs: Sequence[tuple[float, int]], before: float = 0.0) -> str:
+    """Returns how many minutes a search that ends with a forecast takes, in words.
+
+    Args:
+        runs: trainings of the choice that are missing, as in `_affordable`.
+        before: seconds of other trainings that are missing.
+    """
+    found = competition.time.decide(
+        f"minutes of a forecast {chosen}", lambda: math.ceil((_end(competition, chosen, runs) + before) / 60)
+    )
+    return f"about {found} minutes or more (budget.minutes={found})"
 
 
 def _trained(competition: Competition, candidate: Candidate, words: str, blocks: Sequence[Block]) -> dict[Block, float]:

@@ -74,8 +74,9 @@ class Findings:
         delivered: the choice, trained on all training images.
         complete: whether they were trained on all folds.
         pace: share of the epochs of the rules for which the candidates were trained on folds.
-        prospects: what more images and compute would bring; None if there was no time to find out.
-        labels: what wrong labels cost; None likewise, and for detectors.
+        prospects: what more images and compute would bring; None if that is not known.
+        no_forecast: why it is not known; empty if it is, or if `forecast` is off.
+        labels: labels that look wrong; None if there was no time to find out, and for detectors.
         moments: how long the search took.
         failed: the trainings on folds that failed, with their errors.
     """
@@ -91,6 +92,7 @@ class Findings:
     complete: bool
     pace: float
     prospects: Prospects | None
+    no_forecast: str
     labels: Labels | None
     moments: Moments
     failed: Sequence[Mapping[str, Any]] = ()
@@ -150,8 +152,7 @@ def run(
             delivered = _deliver(competition, ranking, directory / BEST)
             ready = competition.time.moment("delivery")
             labels = label_gain(competition) if settings.forecast else None  # which costs least
-            forecast = settings.forecast and competition.pace == 1  # not of shortened trainings
-            found = prospects(competition, delivered.name) if forecast else None
+            found = prospects(competition, delivered.name) if settings.forecast else ""
             moments = Moments(began, ready, competition.time.moment("end"))
         except Interrupted as stop:
             # Rounded down, so that they are over when the search resumes.
@@ -170,7 +171,8 @@ def run(
         delivered=delivered,
         complete=competition.complete,
         pace=competition.pace,
-        prospects=found,
+        prospects=found if isinstance(found, Prospects) else None,
+        no_forecast=found if isinstance(found, str) else "",
         labels=labels,
         moments=moments,
         failed=Records(store.records()).failed,

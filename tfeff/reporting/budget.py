@@ -62,7 +62,7 @@ def growth_figure(
     style(axes, grid="both")
     handles = [
         Line2D([], [], linestyle="none", marker="o", color=BLUE, alpha=0.6, label="a training"),
-        Line2D([], [], color=BLUE, label="power law, with its 95 % interval"),
+        Line2D([], [], color=BLUE, label="power law, with 95 % intervals of the change"),
         Line2D([], [], color=BLACK, linewidth=1, linestyle="--", label="all images of a fold"),
     ]
     legend_below(figure, handles, columns=3)

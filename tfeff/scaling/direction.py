@@ -272,8 +272,8 @@ def find(
 def coefficients_in(shares: Floats, baseline: Baseline, ratio: float, phi: float) -> tuple[float, float, float]:
     """Returns α, β and γ with these shares [3], whose member at `phi` has `ratio`^`phi` times the baseline's cost.
 
-    That holds about, and α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers. That matters most for small members,
-    so those at other φ are farther from `ratio`^φ.
+    Only about, and α·β²·γ² is not exactly `ratio`: blocks, channels and pixels are whole numbers. That matters most for
+    small members, so those at other φ are farther from `ratio`^φ.
 
     Args:
         ratio: multiply-adds of a step of φ, relative to the baseline's.
