@@ -8,6 +8,7 @@ margin". In rows with a range, they lose from the margin up to the end of the ra
 """
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from scipy import special
 from tfeff.reporting import tables
 from tfeff.trials.chance import chance_within
 from tfeff.trials.design import Limits, Place, Planner, simulate
-from tfeff.trials.growth import Training, fit
+from tfeff.trials.growth import Growth, Training, fit
 from tfeff.trials.intervals import summaries
 from tfeff.trials.results import Block
 from tfeff.trials.surface import BASIS, lattice, plane
@@ -244,31 +245,64 @@ def chances(count: int, seed: int) -> Iterator[dict[str, Any]]:
             }
 
 
-def forecasts(count: int, seed: int) -> Iterator[dict[str, Any]]:
-    """Yields how often the interval of a forecast for twice the images contains the expected accuracy on the folds.
+GROWTHS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "images": ((0.25, 0.5, 1.0), (-0.1, -0.35, -0.6)),
+    "macs": ((0.25, 0.5, 1.0), (0.05, -0.15, -0.35)),
+    "epochs": ((1.0, 2.0), (0.2, 0.0, -0.2)),
+}
+"""What is forecast -> its values in the trainings, relative to those of the choice, and its exponents: the mean before
+any training, and 1.3 standard deviations beside it."""
 
-    It is fitted to trainings on a quarter, half and all of 1,000 images.
+
+def forecasts(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Yields how often the interval of a gain from twice the images, multiply-adds or epochs contains the true one.
+
+    That is the mean over the folds; the widths of the intervals are in points.
     """
-    for exponent in (-0.1, -0.35, -0.6):
-        for deviation in (0.05, 0.2):
-            row: dict[str, Any] = {"exponent of images": exponent, "deviation of a training": deviation}
-            for folds in (3, 5):
-                hits, widths, rng = [], [], np.random.default_rng(seed)
-                for _ in range(count):
-                    effects = special.logit(0.3) + 0.1 * rng.normal(size=folds)
-                    rows = [
-                        Training(images, 1e8, fold, rng.binomial(200, special.expit(odds)) / 200, 200)
-                        for images in (250, 500, 1000)
-                        for fold in range(folds)
-                        for odds in [effects[fold] + exponent * np.log(images / 1000) + deviation * rng.normal()]
-                    ]
-                    found = fit(rows).forecast(images=2.0)
-                    true = 1.0 - float(special.expit(effects + exponent * np.log(2.0)).mean())
-                    hits.append(inside(found.low, true, found.high))
-                    widths.append(found.high - found.low)
-                row[f"{folds} folds"] = share(hits)
-                row[f"width, {folds} folds"] = f"{100 * np.mean(widths):.1f}"
-            yield row
+    for variable, (values, exponents) in GROWTHS.items():
+        for exponent in exponents:
+            for deviation in (0.05, 0.2):
+                row: dict[str, Any] = {"of": variable, "exponent": exponent, "deviation of a training": deviation}
+                for folds, error, validated in ((3, 0.3, 200), (5, 0.3, 200), (5, 0.05, 50)):
+                    hits, widths, rng = [], [], np.random.default_rng(seed)
+                    for _ in range(count):
+                        odds = special.logit(error) + 0.1 * rng.normal(size=folds)
+                        found, measured = _fitted(rng, odds, variable, values, exponent, deviation, validated)
+                        gain = found.gain(measured, **{variable: 2.0})
+                        true = special.expit(odds) - special.expit(odds + exponent * np.log(2.0))
+                        hits.append(inside(gain.low, float(true.mean()), gain.high))
+                        widths.append(gain.high - gain.low)
+                    name = f"{folds} folds, error {error:g} of {validated}"
+                    row[name] = share(hits)
+                    row[f"width, {name}"] = f"{100 * np.mean(widths):.1f}"
+                yield row
+
+
+def _fitted(
+    rng: np.random.Generator,
+    odds: Floats,
+    variable: str,
+    values: Sequence[float],
+    exponent: float,
+    deviation: float,
+    validated: int,
+) -> tuple[Growth, float]:
+    """Returns a fit to trainings that differ in one variable, and the mean accuracy where it is 1.
+
+    Args:
+        odds: log odds of an error on each fold where the variable is 1.
+        values: values of the variable.
+        deviation: standard deviation of a training, in log odds.
+        validated: validation images of a fold.
+    """
+    whole, rows, measured = Training(1000, 1e8, 0, 0.0, validated), [], []
+    for value in values:
+        for fold, each in enumerate(odds + exponent * np.log(value) + deviation * rng.normal(size=len(odds))):
+            error = rng.binomial(validated, special.expit(each)) / validated
+            now = type(getattr(whole, variable))(value * getattr(whole, variable))
+            rows.append(dataclasses.replace(whole, fold=fold, error=error, **{variable: now}))
+            measured += [1.0 - error] if value == 1.0 else []
+    return fit(rows), float(np.mean(measured))
 
 
 def main() -> None:

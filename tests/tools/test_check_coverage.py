@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tfeff.trials.growth import PRIOR_EXPONENTS
 from tfeff.trials.surface import best_directions
 
 
@@ -56,7 +57,24 @@ def test_chances(tool):
     assert all(0 <= float(row["best among these"]) <= 100 for row in rows)
 
 
-def test_intervals_of_forecasts(tool):
+def test_intervals_of_gains(tool):
     rows = list(tool.forecasts(12, 0))
-    assert len(rows) == 6
-    assert np.mean([float(row[f"{folds} folds"]) for row in rows for folds in (3, 5)]) > 85
+    assert len(rows) == 18
+    for variable in ("images", "macs", "epochs"):
+        found = [row for row in rows if row["of"] == variable]
+        shares = [float(each) for row in found for name, each in row.items() if name[0].isdigit()]
+        assert len(shares) == 18
+        assert np.mean(shares) > 85
+
+
+@pytest.mark.parametrize("variable", ["images", "macs", "epochs"])
+def test_trainings_differ_in_the_variable_alone(tool, variable):
+    """Hardly any chance is left in so many folds and images."""
+    values, odds = tool.GROWTHS[variable][0], np.full(60, -1.0)
+    found, measured = tool._fitted(np.random.default_rng(0), odds, variable, values, -0.3, 0.0, 10**7)
+    assert measured == pytest.approx(1 / (1 + np.exp(-1)), abs=0.001)
+    exponents = found.exponents
+    assert exponents[variable][0] == pytest.approx(-0.3, abs=0.1)
+    assert all(
+        mean == pytest.approx(PRIOR_EXPONENTS[name][0]) for name, (mean, _) in exponents.items() if name != variable
+    )
