@@ -25,11 +25,8 @@ from tfeff.reporting.terminal import say
 if TYPE_CHECKING:
     from tfeff.analysis.diagnosis import Subject
 
-DEFAULT_OUT = "analysis"
 EXAMINED = 20_000
 """Images of each split that are examined by default."""
-LABELED = 100
-"""Images to label next by default."""
 
 
 def define_flags() -> None:
@@ -63,7 +60,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "unlabeled", None, "With --workdir of a classifier: folder of images without labels; lists those to label next."
     )
-    flags.DEFINE_integer("label", LABELED, "With --unlabeled: number of images to list.", lower_bound=1)
+    flags.DEFINE_integer("label", cli.LABELED, "With --unlabeled: number of images to list.", lower_bound=1)
     flags.DEFINE_integer(
         "images",
         EXAMINED,
@@ -113,7 +110,8 @@ def main(argv: list[str]) -> None:
 
     if given.unlabeled is not None:
         (workdir,) = given.workdir
-        say(labeling.write(workdir, given.unlabeled, given.out or Path(workdir) / DEFAULT_OUT, given.label))
+        out = given.out or Path(workdir) / cli.ANALYSIS
+        say(labeling.write(workdir, given.unlabeled, out, given.label).to_text())
         return
     if len(given.workdir) > 1:
         say(comparison.write(given.workdir, given.out, given.split, formats=given.formats))
@@ -123,7 +121,7 @@ def main(argv: list[str]) -> None:
         (classifier,) = given.workdir
         split = None if given.split is None else subject.asked(given.split)[1]
         try:
-            out = given.out or Path(classifier) / DEFAULT_OUT
+            out = given.out or Path(classifier) / cli.ANALYSIS
             page = comparison.write([classifier], out, split, reporter=training.Reporter(quiet=given.json))
         except UserError as error:  # what is wrong with a run must not prevent its diagnosis
             page = f"The page about this classifier was not written: {error}"
@@ -153,7 +151,7 @@ def diagnose(given: flags.FlagValues) -> "Subject":
     else:
         base = config.load(given.config, config.Experiment) if given.config else None
         subject = diagnosis.open_dataset(given.dataset, given.override, base)
-    out = Path(given.out or (Path(given.workdir[0]) / DEFAULT_OUT if given.workdir else DEFAULT_OUT))
+    out = Path(given.out or (Path(given.workdir[0]) / cli.ANALYSIS if given.workdir else cli.ANALYSIS))
     split = None
     if given.split is not None:
         subject, split = subject.including(given.split)

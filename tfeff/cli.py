@@ -36,6 +36,10 @@ VERBS = {
     "pack": "pack a dataset into a few large files, for data sets larger than the memory",
     "summary": "print parameters, multiply-adds and activation memory of networks",
 }
+ANALYSIS = "analysis"
+"""Folder of the results of `tfeff.analyze`, in the workdir of a run."""
+LABELED = 100
+"""Images to label next by default."""
 CONFIG_HELP = "Name of a config that comes with tfeff, such as own_images, or a Python file with get_config(), or JSON."
 
 

@@ -16,10 +16,12 @@ from absl import flags
 
 from tfeff import api, cli, config
 from tfeff.data.images.unreadable import FOLDER
+from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
 if TYPE_CHECKING:
+    from tfeff.budget.labels import ToLabel
     from tfeff.execution.executor import Executor
     from tfeff.trials.tracking import SearchMirror
 
@@ -106,8 +108,32 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
                     command = _command(f"--config.budget.minutes={stop.minutes:g}")
                     say(f"best so far: {stop.best}; to train and export it now:\n{command}", error=True)
                 raise
+            listed = _to_label(settings, findings.delivered.workdir)
+            findings = dataclasses.replace(findings, to_label=listed)
             say(report.write_all(findings, directory, _command()))
             mirror.finish()
+
+
+def _to_label(settings: config.BudgetSearch, workdir: Path) -> "ToLabel | None":
+    """Lists the images without labels that would teach the choice most; None if there are no such images."""
+    from tfeff.analysis import labeling
+    from tfeff.budget.labels import ToLabel
+
+    folder = settings.experiment.data.unlabeled
+    if folder is None:
+        return None
+    try:
+        found = labeling.write(
+            workdir,
+            folder.removeprefix("folder:"),
+            workdir / cli.ANALYSIS,
+            cli.LABELED,
+            where="config: data.unlabeled",
+        )
+    except UserError as error:  # the choice is trained and exported: its report follows in any case
+        say(f"images to label next are not listed: {error}")
+        return None
+    return ToLabel(folder, found.images, len(found.rows), found.table)
 
 
 def _search(settings: config.Search, directory: Path, processes: "Executor", tracking: "Tracking") -> None:

@@ -69,7 +69,9 @@ def test_a_folder_of_images(trained_once, tmp_path):
         pixels = np.uint8(digits[number] * 255 / 16)
         Image.fromarray(pixels).save(folder / ("deeper" if number % 2 else "") / f"{number}.png")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n")
-    text = labeling.write(trained_once[0].path, str(folder), tmp_path / "out", 12, training.Reporter(quiet=True))
+    found = labeling.write(trained_once[0].path, str(folder), tmp_path / "out", 12, training.Reporter(quiet=True))
+    text = found.to_text()
+    assert (len(found.rows), found.images, found.unreadable) == (12, 30, 1)
     with open(tmp_path / "out" / labeling.FILE) as file:
         rows = list(csv.DictReader(file))
     assert len({row["image"] for row in rows}) == 12
@@ -80,3 +82,9 @@ def test_a_folder_of_images(trained_once, tmp_path):
     assert Image.open(tmp_path / "out" / labeling.SHEET).width > 500
     with pytest.raises(UserError, match="--unlabeled: no folder"):
         labeling.write(trained_once[0].path, str(tmp_path / "none"), tmp_path / "out", 12)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "broken.png").write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(UserError, match=r"config: data.unlabeled=.*: no image can be read"):
+        labeling.write(
+            trained_once[0].path, str(tmp_path / "bad"), tmp_path / "out", 12, where="config: data.unlabeled"
+        )

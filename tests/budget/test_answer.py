@@ -8,6 +8,7 @@ import pytest
 from tests.budget.test_study import study_of
 from tfeff.budget.answer import answer, evaluated, growth
 from tfeff.budget.delivery import Delivered
+from tfeff.budget.labels import ToLabel
 from tfeff.budget.limits import Bounds
 from tfeff.budget.prospects import Check
 from tfeff.budget.search import Moments
@@ -41,6 +42,7 @@ def findings(*overrides, error=0.0):
         candidates={key: study.candidate(key) for key in study.shortlist[:1]},
         table={name: {(0, 0): 0.9, (2, 0): 0.91}},
         failed=(),
+        to_label=None,
     )
 
 
@@ -266,4 +268,13 @@ def test_why_there_is_no_forecast_is_stated():
     found.no_forecast = "no time was left; a forecast requires about 9 minutes or more (budget.minutes=9)"
     assert answer(found).endswith(
         f"There is no forecast of what more images or compute would bring: {found.no_forecast}."
+    )
+
+
+def test_images_to_label_next_are_stated():
+    found = findings()
+    found.to_label = ToLabel("photos", 2000, 100, Path("best/analysis/label_next.csv"))
+    assert answer(found).endswith(
+        "Labels of 100 of the 2,000 images of photos would teach it most (uncertain ones that differ from each other): "
+        "best/analysis/label_next.csv lists them."
     )

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -119,7 +120,10 @@ def test_the_answer_meets_the_budget_and_says_how_good_it_is(whole, trained):
     assert result["answer"] in report
     assert '<a href="best/report.html">' in report
     assert (whole / "best" / "report.html").is_file()
-    assert [row["with"] for row in result["prospects"]][-1] == "twice the epochs"
+    first, *_, last = result["prospects"]
+    assert (first["with"], last["with"]) == ("as it is", "twice the epochs")
+    assert first["accuracy"] == pytest.approx(chosen["mean"])
+    assert re.search(r"Twice the images would add .* As a check, .* was measured", result["answer"])
     assert result["labels"]["low"] < result["labels"]["high"]
     assert result["failed_trials"] == []
     assert f"{result['labels']['suspects']:,} look wrong" in result["answer"]
@@ -310,6 +314,24 @@ def test_a_dry_run_lists_the_networks(verbs, trained, tmp_path):
     assert (tmp_path / "search" / STORE).is_file()
 
 
+def test_without_a_teacher_images_without_labels_are_listed_for_labeling(verbs, trained, whole, tmp_path):
+    unlabeled, directory = tmp_path / "unlabeled", tmp_path / "search"
+    unlabeled.mkdir()
+    for number, pixels in enumerate(load_digits().images[:16]):
+        Image.fromarray(np.uint8(pixels * 15)).save(unlabeled / f"{number}.png")
+    shutil.copytree(whole, directory)  # nothing has to be trained again
+    assert "trained on all images" not in finish(verbs, trained, directory, f"--config.data.unlabeled={unlabeled}")
+    result = json.loads((directory / "result.json").read_text())
+    table = directory / "best" / "analysis" / "label_next.csv"
+    words = f"Labels of 16 of the 16 images of {unlabeled} would teach it most"
+    assert words in result["answer"]
+    assert f"{table} lists them." in result["answer"]
+    assert result["to_label"] == str(table)
+    assert len(table.read_text().splitlines()) == 17
+    assert 'href="best/analysis/label_next.csv"' in (directory / "report.html").read_text()
+    assert config.saved(directory / "best", config.Experiment).data.unlabeled is None
+
+
 @only_thorough
 def test_the_choice_imitates_a_larger_network(verbs, trained, tmp_path):
     unlabeled = tmp_path / "unlabeled"
@@ -334,7 +356,7 @@ def test_the_choice_imitates_a_larger_network(verbs, trained, tmp_path):
     ("changes", "message"),
     [
         ({"experiment.task.teacher.runs": ("efficientnet-lite2",)}, "may have seen the images"),
-        ({"experiment.data.unlabeled": "photos"}, "only a teacher can use"),
+        ({"experiment.data.unlabeled": "photos", "experiment.task.name": "yolo"}, "omitted for detectors"),
         ({"experiment.task.teacher.variants": 4}, "networks compete without a teacher"),
         ({"distill": True, "experiment.task.name": "yolo"}, "false for detectors"),
         ({"distill": True, "experiment.training.resolution_factors": (0.5, 1.0)}, "false with .*resolution_factors"),

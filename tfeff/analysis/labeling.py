@@ -1,7 +1,8 @@
 """Which images to label next: those whose labels would teach a trained classifier most."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,39 @@ SHOWN = 48
 """Images on the sheet."""
 PRINTED = 10
 """Images in the terminal."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder to label next, and their files.
+
+    Attributes:
+        rows: `image`, and the two likeliest classes with their probabilities, of each image that is listed, the most
+            important first.
+        images: number of images in the folder that can be read.
+        unreadable: number of the others.
+        table: the file with the rows.
+        sheet: the file with the pictures of the first ones.
+        kept: where an earlier table with other rows is kept; None if there was none.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    images: int
+    unreadable: int
+    table: Path
+    sheet: Path
+    kept: Path | None
+
+    def to_text(self) -> str:
+        """Returns the first images and the paths of the files, for the terminal."""
+        every = self.images + self.unreadable
+        left = f"{self.unreadable:,} of {every:,} images cannot be read\n" if self.unreadable else ""
+        earlier = f"the earlier list is kept as {self.kept}\n" if self.kept else ""
+        return (
+            f"{tables.text(self.rows[:PRINTED])}\n\n{left}The {len(self.rows):,} of {self.images:,} images whose "
+            "labels would teach most, in this order: uncertain, and different from each other.\n"
+            f"{earlier}wrote {self.table}\nwrote {self.sheet}"
+        )
 
 
 def choose(
@@ -61,8 +95,13 @@ def choose(
 
 
 def write(
-    workdir: str | Path, directory: str, out: str | Path, count: int, reporter: training.Reporter | None = None
-) -> str:
+    workdir: str | Path,
+    directory: str,
+    out: str | Path,
+    count: int,
+    reporter: training.Reporter | None = None,
+    where: str = "--unlabeled",
+) -> Listing:
     """Lists the images of a folder to label next, in `label_next.csv`, and draws the first ones.
 
     Args:
@@ -70,9 +109,7 @@ def write(
         directory: images without labels.
         out: where the files are written.
         count: number of images.
-
-    Returns:
-        The first images and the paths of the written files, for the terminal.
+        where: the setting that names the folder, for messages.
 
     Raises:
         UserError: the run is not finished or not of a classifier, or the folder has no images.
@@ -81,18 +118,16 @@ def write(
     config.refuse_workdir(out)
     (run,) = open_runs([workdir])
     if run.kind != "classifier":
-        raise UserError(f"--workdir={workdir}: a {run.kind}; --unlabeled requires a classifier")
+        raise UserError(f"--workdir={workdir}: a {run.kind}; {where} requires a classifier")
     plan, record = run.plan, run.workdir.dataset()
-    dataset = unlabeled.load(
-        directory, record["class_names"], plan.images.data.channels, objects=False, where="--unlabeled"
-    )
+    dataset = unlabeled.load(directory, record["class_names"], plan.images.data.channels, objects=False, where=where)
     size = record["image_size"]
     data = dataclasses.replace(plan.images.data, corrupt_images="skip", cache="none")  # each is read once
     wanted = dataclasses.replace(plan.images, data=data)
     with durable.locked(out, "--out"), reporter.bars():
         images = selection.cache(wanted, dataset, size and tuple(size), reporter.reading)
         if not len(images):
-            raise UserError(f"--unlabeled={directory}: no image can be read")
+            raise UserError(f"{where}={directory}: no image can be read")
         reporter.say(f"predicting {len(images):,} images with {run.name}")
         predicted = predict(run, images, out / "predictions" / "unlabeled.npz", read=True)
         chosen = choose(predicted.probabilities, predicted.features, count)
@@ -107,13 +142,7 @@ def write(
             f"{row['predicted']} ({tables.percent(row['probability'])})\n{Path(row['image']).name}" for row in rows
         ]
         save_image(contact_sheet(shown, captions[:SHOWN]), out / SHEET)
-    earlier = f"the earlier list is kept as {kept}\n" if kept else ""
-    left = f"{len(images.skipped):,} of {len(dataset):,} images cannot be read\n" if images.skipped else ""
-    return (
-        f"{tables.text(rows[:PRINTED])}\n\n{left}The {len(rows):,} of {len(images):,} images whose labels would teach "
-        f"most, in this order: uncertain, and different from each other.\n{earlier}wrote {out / FILE}\n"
-        f"wrote {out / SHEET}"
-    )
+    return Listing(rows, len(images), len(images.skipped), out / FILE, out / SHEET, kept)
 
 
 def _rows(

@@ -52,7 +52,10 @@ def answer(findings: Findings) -> str:
             f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
             f"{network.label} was then trained for {final} of them."
         )
-    sentences += filter(None, (_tested(findings), _lost(findings), more(findings), labels(findings), _time(findings)))
+    sentences += filter(
+        None, (_tested(findings), _lost(findings), more(findings), labels(findings), to_label(findings))
+    )
+    sentences.append(_time(findings))
     return " ".join(sentences)
 
 
@@ -234,6 +237,17 @@ def labels(findings: Findings) -> str:
     verdict = "is better" if found.low > 0 else "is worse" if found.high < 0 else "is not separable from one with them"
     interval = f"{gain} points, 95 % interval {low} to {high} over {found.held_out:,} held-out images"
     return f"{examined}; a classifier on fixed features that is trained without them {verdict} ({interval})."
+
+
+def to_label(findings: Findings) -> str:
+    """Returns which images to label next; empty if there are none without labels."""
+    found = findings.to_label
+    if found is None:
+        return ""
+    return (
+        f"Labels of {found.listed:,} of the {found.images:,} images of {found.folder} would teach it most (uncertain "
+        f"ones that differ from each other): {found.table} lists them."
+    )
 
 
 def _steps(found: Prospects) -> dict[str, Mapping[str, float]]:

@@ -8,6 +8,7 @@ handwritten digits with a tenth to a third of the labels drawn at random).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -42,6 +43,23 @@ class Labels:
     low: float
     high: float
     listed: Sequence[Mapping[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class ToLabel:
+    """Images without labels whose labels would teach the choice most.
+
+    Attributes:
+        folder: where the images are.
+        images: number of images in it that can be read.
+        listed: number of those that are listed.
+        table: the file that lists them.
+    """
+
+    folder: str
+    images: int
+    listed: int
+    table: Path
 
 
 def examine(trial: Trial) -> Labels:

@@ -6,6 +6,7 @@ search.sqlite      the store: config, probes, every trial with its metrics per e
 result.json        every network with its costs, probe or short training, values per fold and fate
 networks.md        those that competed, as a table
 suspects.csv       the labels that look wrong, if some do
+best/analysis/     with data.unlabeled, the images to label next
 figures/           PNG and SVG
 report.html        all of the above on one page
 trials/            one workdir per trial
@@ -33,6 +34,7 @@ from tfeff.budget.answer import (
     metric_words,
     more,
     screening,
+    to_label,
 )
 from tfeff.budget.figures import figures
 from tfeff.budget.limits import Costs, Errors, amount, estimated, remaining
@@ -210,6 +212,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "minutes": {"given": study.settings.budget.minutes, "taken": findings.moments.end / 60},
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),
+        "to_label": None if findings.to_label is None else str(findings.to_label.table),
         "networks": rows,
         "failed_trials": list(findings.failed),
     }
@@ -231,6 +234,9 @@ def _labels_or_compute(findings: Findings, directory: Path, drawn: Mapping[str, 
         parts.append(html.paragraph(f"{labels(findings)} {LABELS}"))
         if findings.labels.listed:
             parts.append(html.link("The labels that look wrong, with the likely ones", SUSPECTS))
+    if findings.to_label is not None:
+        parts.append(html.paragraph(to_label(findings)))
+        parts.append(html.link("The images to label next", str(findings.to_label.table.relative_to(directory))))
     return parts
 
 

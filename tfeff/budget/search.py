@@ -13,7 +13,7 @@ from rich.console import Console
 from tfeff import config, training
 from tfeff.budget.competition import Competition, Measures
 from tfeff.budget.delivery import TEACHERS, Delivered, NotDeliveredError, deliver, teach
-from tfeff.budget.labels import Labels
+from tfeff.budget.labels import Labels, ToLabel
 from tfeff.budget.limits import Costs, remaining
 from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
@@ -79,6 +79,7 @@ class Findings:
         labels: labels that look wrong; None if there was no time to find out, and for detectors.
         moments: how long the search took.
         failed: the trainings on folds that failed, with their errors.
+        to_label: which images to label next; None if there are none without labels.
     """
 
     study: Study
@@ -96,6 +97,7 @@ class Findings:
     labels: Labels | None
     moments: Moments
     failed: Sequence[Mapping[str, Any]] = ()
+    to_label: ToLabel | None = None
 
 
 def open_store(directory: Path, settings: config.BudgetSearch | None) -> TrialStore:

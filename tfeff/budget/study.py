@@ -364,7 +364,7 @@ def _check_choices(study: Study, names: Sequence[str], class_names: Sequence[str
             final = config.replaced(final, {"task.teacher.runs": (rules.NETWORK,)})
         plan = training.Plan.of(final)
         checks.check(plan, distribution.replicas(final.training.strategy), new_run=False)
-        if others is not None:
+        if others is not None and settings.distill:
             require_batch(plan, len(others))
 
 

@@ -176,7 +176,8 @@ class BudgetSearch(Section):
     features discards the clearly worse classifiers, and a short training the clearly worse detectors. The others are
     trained on a growing number of folds, and discarded when their chance of being within a point (or
     `objective.margin`) of the best is below 5 %. The choice is trained on all training images, exported, and measured
-    in this form.
+    in this form. Of the images of `experiment.data.unlabeled`, those are listed whose labels would teach it most
+    (classifiers).
     """
 
     IS_WHOLE = True
@@ -194,7 +195,7 @@ class BudgetSearch(Section):
     starts. Its training has to fit into the time; its own cost does not matter."""
     forecast: bool = True
     """If time is left, also train the choice on a quarter and on half of the training images of each fold, and forecast
-    what more images and more compute would bring."""
+    what more images and more compute would bring; not if trainings on folds were shortened for lack of time."""
 
     def _check(self) -> None:
         check_trials(self.experiment, self.folds, self.trials, None, "search")
@@ -222,8 +223,8 @@ class BudgetSearch(Section):
             raise UserError("config: experiment.task.teacher.variants: omit it: networks compete without a teacher")
         if self.distill:
             self._check_distillation()
-        if data.unlabeled is not None and not self.distill:
-            data.wrong("unlabeled", "omitted, or set distill=true: only a teacher can use images without labels")
+        if data.unlabeled is not None and not task.IS_CLASSIFIER:
+            data.wrong("unlabeled", "omitted for detectors: classifiers alone name the images to label next")
 
     def _check_distillation(self) -> None:
         """Refuses what would stop only the training of the choice, with its teacher."""
