@@ -11,10 +11,10 @@ images; a killed one resumes, also on another machine with a copy of WORKDIR/sea
 `replay` repeats searches with a part of that time on the stored trainings, by `regret_replay`, which says what no
 search is charged for. The searches are `tfeff.search`; random search and Optuna's TPE with all folds for each network;
 random search that trains all networks on one fold, then on the next; and the baseline's network at the largest
-resolution within the bound. If `tfeff.search` takes longer, because it always makes one training, the others have as much
-time. It writes OUT.json and OUT.md: the points of the test images, and of the mean over the
-folds, that each choice loses against that of the exhaustive search, and the minutes that were spent, with the final
-training. OUT.png shows the points of the test images.
+resolution within the bound. If `tfeff.search` takes longer, because it always makes one training, the others have as
+much time. It writes OUT.json and OUT.md: the points of the test images, and of the mean over the folds, that each
+choice loses against that of the exhaustive search, and the minutes that were spent, with the final training. OUT.png
+shows the points of the test images.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Labels or compute: what more images, other labels, larger networks and longer trainings would bring."""
+"""Labels or compute: what more images, larger networks and longer trainings bring, and which labels look wrong."""
 
 import math
 import statistics
@@ -70,11 +70,13 @@ def prospects(competition: Competition, chosen: str) -> Prospects | str:
 
     The odds of an error are those of 1 - metric; of mean average precision, too.
 
+    Shortened trainings are not extrapolated: they end before the network has learned what its images can teach, so what
+    more images bring to them is not what these bring to whole trainings.
+
     Returns:
-        Why there is no forecast, if there is no time for it, if it is impossible (such as `task.plain_epochs` that
-        shorter trainings do not have), if no training on a part succeeds, and for metrics that are not in [0, 1].
-        Shortened trainings are not extrapolated: they end before the network has learned what its images can teach, so
-        more of them bring it less, or more, than they would bring the choice.
+        Why there is no forecast, if there is none: for shortened trainings and metrics that are not in [0, 1], without
+        time, if it is impossible (such as `task.plain_epochs` that shorter trainings do not have), and if no training
+        on a part succeeds.
     """
     try:
         return _prospects(competition, chosen)
