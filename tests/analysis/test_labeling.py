@@ -82,9 +82,7 @@ def test_a_folder_of_images(trained_once, tmp_path):
     assert Image.open(tmp_path / "out" / labeling.SHEET).width > 500
     with pytest.raises(UserError, match="--unlabeled: no folder"):
         labeling.write(trained_once[0].path, str(tmp_path / "none"), tmp_path / "out", 12)
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "broken.png").write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(UserError, match=r"config: data.unlabeled=.*: no image can be read"):
+    with pytest.raises(UserError, match=r"^config: data.unlabeled: no folder"):
         labeling.write(
-            trained_once[0].path, str(tmp_path / "bad"), tmp_path / "out", 12, where="config: data.unlabeled"
+            trained_once[0].path, str(tmp_path / "none"), tmp_path / "out", 12, where="config: data.unlabeled"
         )

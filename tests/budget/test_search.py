@@ -271,6 +271,7 @@ def test_without_time_one_candidate_is_trained_on_one_fold_and_the_answer_says_s
     assert sum(len(row["values"]) for row in result["networks"]) == 1
     assert "The time was over before the networks were compared on all folds" in result["answer"]
     assert (result["prospects"], result["labels"]) == ([], None)
+    assert re.search(r"There is no forecast .*: no time was left; .* \(budget.minutes=\d+\)\.$", result["answer"])
 
 
 def test_a_search_resumes_with_other_networks_but_not_with_another_rule_of_training(tmp_path):
