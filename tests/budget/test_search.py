@@ -176,9 +176,9 @@ def outcome(directory: Path) -> dict:
     result["answer"] = re.sub(r"The search took .*", "", result["answer"])
     for key in ("exported", "minutes"):
         result.pop(key)
-    result["costs"] = {name: result["costs"][name] for name in ("macs", "params", "memory")}
-    for row in result["networks"]:
-        row.pop("reason")
+    for row in (result, *result["networks"]):
+        row["costs"] = {name: row["costs"][name] for name in ("macs", "params", "memory")}
+        row.pop("reason", None)
     return result
 
 
