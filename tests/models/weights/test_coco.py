@@ -10,7 +10,7 @@ from tests.models.weights.test_torchvision import state_dict
 from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
-from tfeff.models.weights import coco
+from tfeff.models.weights import coco, loading
 from tfeff.training import checks
 
 
@@ -85,7 +85,7 @@ def test_a_damaged_archive_is_named(archive):
         models.build_detector("efficientdet-d0", num_classes=90, weights="coco", resolution=128)
 
 
-@only_thorough
+@pytest.mark.slow
 def test_a_faster_rcnn_starts_with_the_boxes_of_torchvision(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
@@ -93,7 +93,7 @@ def test_a_faster_rcnn_starts_with_the_boxes_of_torchvision(tmp_path, monkeypatc
     file.write_bytes(b"contents")
     rng = np.random.default_rng(0)
     state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in state_dict(nested=True).items()}
-    monkeypatch.setattr(coco, "read_state_dict", lambda path: state)
+    monkeypatch.setattr(loading, "read_state_dict", lambda path: state)
     monkeypatch.setitem(coco.URLS, "faster-rcnn", f"https://download.pytorch.org/models/{file.name}")
     network = models.build_detector("faster-rcnn", num_classes=90, weights="coco", resolution=64)
     bias = np.asarray(network.get_layer("box_head_logits").bias)
