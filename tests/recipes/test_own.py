@@ -10,21 +10,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import tfeff
+from tests.models.weights.coco_archive import write_archive
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough, thorough
 from tests.verbs import ROOT
-from tfeff import api, checked, config, selection, training
+from tfeff import api, checked, config, models, selection, training
 from tfeff.config.tasks import TASKS
+from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
 from tfeff.models import architecture
 from tfeff.models.rcnn import build_rcnn
 from tfeff.models.weights import coco
+from tfeff.models.weights.coco import CLASS_NAMES
 from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
+from tfeff.tasks.suppression import suppress
 from tfeff.training import checks
+from tfeff.training.interruption import Interruption
+from tfeff.training.preparation import Preparation, Prepared
+from tfeff.training.stored import FeatureCache
 
 pytestmark = pytest.mark.slow
 
@@ -389,6 +397,57 @@ def test_coco_weights_have_their_backbone(source, task, backbone):
     assert choices["model.name"].why == "the backbone of the COCO weights"
     published = coco.published_detector(settings.description)
     assert dataclasses.replace(settings.task.network, aspect=published.aspect) == published
+
+
+def test_a_fine_tuning_from_coco_starts_with_the_detections_of_shared_classes(tmp_path, monkeypatch):
+    """From a file of the published format, up to the state before the first step."""
+    write_archive(tmp_path, monkeypatch)
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        Image.fromarray(rng.integers(0, 256, (128, 128, 3), np.uint8)).save(tmp_path / f"{number}.png")
+    rows = [f"{n}.png,{name},4,4,90,100" for n in range(8) for name in ("zebra", "unicorn", "dog")]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    settings, _ = completed(
+        f"data.source=csv:{tmp_path / 'boxes.csv'}",
+        *("training.precision=float32", "task.name=efficientdet", "model.weights=coco", "model.resolution=128"),
+    )
+    prepared, images = prepare(settings, tmp_path / "run")
+    assert prepared.plan.class_names == ("dog", "unicorn", "zebra")
+    task, network = prepared.plan.task, prepared.state.model
+    source = models.build_detector("efficientdet-d0", num_classes=90, weights="coco", resolution=128)
+    pixels = prepared.plan.inputs(images, network.size)
+
+    def detected(model: models.Network, *classes: int) -> dict[str, tf.Tensor]:
+        boxes, scores = task.candidates(task.forward(model, {"image": pixels}, training=False))
+        return suppress(boxes, tf.gather(scores, classes, axis=-1), settings.task.suppression)
+
+    expected = detected(source, *(CLASS_NAMES.index(name) for name in ("dog", "zebra")))
+    found = detected(task.predictor(network), *(prepared.plan.class_names.index(name) for name in ("dog", "zebra")))
+    assert (np.asarray(expected["count"]) > 10).all()
+    assert {*np.unique(expected["labels"])} == {0, 1}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-4, err_msg=name)
+
+
+def prepare(settings: config.Experiment, directory: Path) -> tuple[Prepared, ImageCache]:
+    """Returns a run before its first step, and its validation images."""
+    reporter, workdir = training.Reporter(quiet=True), training.Workdir(directory)
+    with config.claimed(directory, settings), Interruption() as interruption:
+        preparation = Preparation(
+            plan=training.Plan.of(settings, workdir),
+            workdir=workdir,
+            strategy=tf.distribute.get_strategy(),
+            until_epoch=None,
+            source=None,
+            caches=None,
+            assemblies=None,
+            features=FeatureCache(),
+            reporter=reporter,
+            interruption=interruption,
+        )
+        prepared = preparation.prepare()
+        assert prepared is not None and preparation.images.validation is not None
+        return prepared, preparation.images.validation
 
 
 def test_crowded_images_have_small_batches_of_regions(tmp_path):
