@@ -145,8 +145,3 @@ def _exported(run: ComparedRun, format: str, path: Path) -> Path:
     else:
         serving.exportable(run.workdir).saved_model(path)
     return path
-
-
-def shared_formats(costs: Sequence[Cost]) -> list[str]:
-    """Returns the formats in which all models were timed."""
-    return [format for format in costs[0].latencies if all(format in cost.latencies for cost in costs)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from tfeff.analysis.comparison.cost import Cost, known_macs, shared_formats
+from tfeff.analysis.comparison.cost import Cost
 from tfeff.analysis.comparison.run import ComparedRun
 from tfeff.data.images import header
 from tfeff.reporting import figure
@@ -26,7 +26,9 @@ FORMATS = {"saved_model": "SavedModel", "litert": "LiteRT", "onnx": "ONNX", "ope
 def cost_figures(
     points: Sequence[Mapping[str, Any]], costs: Sequence[Cost], *, metric: str, interval: str
 ) -> Iterator[tuple[str, CaptionedFigure]]:
-    """Draws a metric of each model against its multiply-adds, if all are known, and latency and size of its exports.
+    """Draws a metric of each model against its multiply-adds, and latency and size of its exports, as far as known.
+
+    Captions name the models that a figure lacks.
 
     Args:
         points: models with `name`, `accuracy`, and `low` and `high`, the limits of its interval.
@@ -34,18 +36,21 @@ def cost_figures(
         interval: what the intervals are.
     """
 
-    def drawn(values: Sequence[float], label: str, caption: str) -> CaptionedFigure:
-        rows = [{**point, "cost": value} for point, value in zip(points, values, strict=True)]
+    def drawn(values: Sequence[float | None], label: str, caption: str) -> CaptionedFigure:
+        rows = [{**point, "cost": value} for point, value in zip(points, values, strict=True) if value is not None]
         front = "Models on the Pareto front are filled: no other model is at least as good at a lower cost."
         shown = f"{metric.capitalize() if metric.islower() else metric} with {interval} against {caption}. {front}"
+        missing = [str(point["name"]) for point, value in zip(points, values, strict=True) if value is None]
+        if missing:
+            shown += f" Not shown, as this cost is not known: {', '.join(missing)}."
         return accuracy_cost_figure(rows, cost=label, metric=metric), shown
 
-    macs = known_macs(costs)
-    if macs is not None:
+    macs = [cost.macs for cost in costs]
+    if any(each is not None for each in macs):
         yield "accuracy_macs", drawn(macs, "multiply-adds for one image", "multiply-adds")
-    for format in shared_formats(costs):
-        timed, name = [cost.latencies[format] for cost in costs], FORMATS[format]
-        seconds, sizes = [1e3 * each.seconds for each in timed], [each.size / 1e6 for each in timed]
+    for format in timed_formats(costs):
+        timed, name = [cost.latencies.get(format) for cost in costs], FORMATS[format]
+        seconds, sizes = [each and 1e3 * each.seconds for each in timed], [each and each.size / 1e6 for each in timed]
         yield (
             f"accuracy_latency_{format}",
             drawn(seconds, f"latency of one image, {name} (ms)", f"the latency of the exported {name} on this machine"),

@@ -68,7 +68,9 @@ def test_models_of_unknown_cost_are_compared_without_it():
     ]
     points = [{"name": name, "accuracy": 0.9, "low": 0.8, "high": 1.0} for name in result.model_names]
     drawn = dict(cost_figures(points, result.costs, metric="accuracy", interval="95 % intervals"))
-    assert set(drawn) == {"accuracy_latency_saved_model", "accuracy_size_saved_model"}
+    assert set(drawn) == {"accuracy_macs", "accuracy_latency_saved_model", "accuracy_size_saved_model"}
+    lacking = {name for name, (_, caption) in drawn.items() if "Not shown, as this cost is not known: run0." in caption}
+    assert lacking == {"accuracy_macs"}
 
 
 def test_a_single_model_has_no_differences():

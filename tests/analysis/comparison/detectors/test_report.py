@@ -75,6 +75,27 @@ def test_the_page_is_complete_and_loads_nothing(written):
     assert "EfficientDet-D0" in shown
 
 
+def test_detectors_of_two_kinds_share_a_page(runs, tmp_path, without_figures):
+    """Fast R-CNN reads proposals, so it is not timed; that costs YOLO no figure."""
+    changes = "task.name=fast_rcnn", "task.network.levels=P3", "task.network.hidden=8"
+    proposals = f"task.proposals.directory={tmp_path / 'store'}", "task.proposals.max_proposals=20"
+    settings = config.override(runs[0].config(), [*changes, *proposals])
+    other = training.train(settings, tmp_path / "fast", tensorboard=False)
+    out = tmp_path / "out"
+    comparison.write([runs[0].path, other.path], out, reporter=QUIET)
+    numbers = json.loads((out / "report.json").read_text())
+    timed = {row["name"]: [*row["latencies"]] for row in numbers["models"]}
+    assert timed == {"first": ["saved_model"], "fast": []}
+    (difference,) = numbers["differences"]
+    found = {row["name"]: row["mean_ap"] for row in numbers["models"]}
+    assert difference["difference"] == found[difference["first"]] - found[difference["second"]]
+    page = (out / "report.html").read_text()
+    for cost in ("macs", "latency_saved_model", "size_saved_model"):
+        assert (out / "figures" / f"accuracy_{cost}.svg").is_file()
+    assert page.count("Not shown, as this cost is not known: fast.") == 2
+    assert found["fast"] == training.evaluate_run(other, None, QUIET).report["mean_ap"]
+
+
 def test_a_second_call_detects_nothing(written, runs, tmp_path, monkeypatch):
     out = shutil.copytree(written[0], tmp_path / "out")
     monkeypatch.setattr(predictions, "_predict", None)
