@@ -4,10 +4,10 @@ from scipy import stats
 from scipy.stats import binom, chi2
 
 from tfeff.evaluation import bootstrap
-from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
+from tfeff.evaluation.average_precision import average_precisions
 from tfeff.evaluation.bootstrap import (
     bootstrap_mean,
-    bootstrap_mean_average_precision,
+    bootstrap_average_precisions,
     bootstrap_p_value,
     percentile_interval,
 )
@@ -19,13 +19,13 @@ def test_a_resample_equals_an_evaluation_of_its_images(make_case, make_detection
     rng = np.random.default_rng(0)
     # Unique scores: ties between images are broken by their order, which resampling changes.
     untied = [make_detections(image.boxes_yxyx, image.labels, rng.random(len(image))) for image in found]
-    (values,) = bootstrap_mean_average_precision([match(untied, truth, 3)], resamples=100, seed=5)
+    (values,) = bootstrap_average_precisions([match(untied, truth, 3)], resamples=100, seed=5)
     drawn = np.random.default_rng(5).multinomial(15, np.full(15, 1 / 15), size=100)
     expected = []
     for counts in drawn:
         chosen = np.repeat(np.arange(15), counts)
         resampled = match([untied[i] for i in chosen], [truth[i] for i in chosen], 3)
-        expected.append(mean_average_precision(average_precisions(resampled)))
+        expected.append(average_precisions(resampled))
     np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
@@ -37,7 +37,7 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
     box = [[0, 0, 10, 10]]
     detections = [make_detections(box, [0], [0.5]) if i % 4 else make_detections() for i in range(images)]
     matching = match(detections, [make_objects(box, [0])] * images, 1)
-    (values,) = bootstrap_mean_average_precision([matching], resamples=10_000)
+    values = bootstrap_average_precisions([matching], resamples=10_000)[0, :, 0]
     expected = binom(images, 0.75)
     found = np.rint(images * values)
     np.testing.assert_allclose(values, found / images, rtol=1e-12)
@@ -52,7 +52,7 @@ def test_without_false_positives_average_precision_follows_a_binomial_distributi
 
 def test_the_seed_determines_the_resamples(make_case):
     matching = match(*make_case(4), 3)
-    first, same, other = (bootstrap_mean_average_precision([matching], resamples=20, seed=seed) for seed in (0, 0, 1))
+    first, same, other = (bootstrap_average_precisions([matching], resamples=20, seed=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert (first != other).any()
 
@@ -60,13 +60,13 @@ def test_the_seed_determines_the_resamples(make_case):
 def test_detectors_share_resamples_that_are_drawn_in_parts(make_case, monkeypatch):
     truth = make_case(4, images=9)[1]
     matchings = [match(make_case(seed, images=9)[0], truth, 3) for seed in (4, 5)]
-    expected = [bootstrap_mean_average_precision([each], resamples=20)[0] for each in matchings]
+    expected = [bootstrap_average_precisions([each], resamples=20)[0] for each in matchings]
     monkeypatch.setattr(bootstrap, "CHUNK", 3 * 9)
-    np.testing.assert_array_equal(bootstrap_mean_average_precision(matchings, resamples=20), expected)
+    np.testing.assert_array_equal(bootstrap_average_precisions(matchings, resamples=20), expected)
 
 
 def test_values_are_nan_without_objects(make_detections, make_objects):
-    values = bootstrap_mean_average_precision([match([make_detections()], [make_objects()], 2)], resamples=5)
+    values = bootstrap_average_precisions([match([make_detections()], [make_objects()], 2)], resamples=5)
     assert np.isnan(values).all()
     assert np.isnan(percentile_interval(values, 1)).all()
 

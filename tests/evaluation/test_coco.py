@@ -7,7 +7,7 @@ from pycocotools.cocoeval import COCOeval
 
 from tfeff.evaluation import coco
 from tfeff.evaluation.average_precision import precision_recall
-from tfeff.evaluation.coco import METRICS, coco_scores, to_coco_results
+from tfeff.evaluation.coco import METRICS, bootstrap_coco_ap, coco_scores, to_coco_results
 from tfeff.evaluation.matching import match
 
 
@@ -55,6 +55,24 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores["ap_per_class"], nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
+
+
+def test_a_resample_equals_an_evaluation_of_its_images(make_case, make_detections, monkeypatch):
+    found, truth = make_case(1, images=15, side=200.0, crowd=True)
+    rng = np.random.default_rng(0)
+    # Unique scores: ties between images are broken by their order, which resampling changes.
+    untied = [make_detections(image.boxes_yxyx, image.labels, rng.random(len(image))) for image in found]
+    values = bootstrap_coco_ap(untied, truth, 4, resamples=50, seed=5)
+    drawn = np.random.default_rng(5).multinomial(15, np.full(15, 1 / 15), size=50)
+    for number, counts in enumerate(drawn):
+        chosen = np.repeat(np.arange(15), counts)
+        scores = coco_scores([untied[i] for i in chosen], [truth[i] for i in chosen], 4)
+        for key, resampled in values.items():
+            assert resampled[number] == pytest.approx(scores[key], abs=1e-12, nan_ok=True)
+    assert len(np.unique(values["ap_small"])) > 10
+    monkeypatch.setattr(coco, "CHUNK", 10)
+    in_parts = bootstrap_coco_ap(untied, truth, 4, resamples=50, seed=5)
+    np.testing.assert_allclose(in_parts["ap"], values["ap"], rtol=1e-12)
 
 
 def test_sizes_are_those_of_the_annotations(make_case, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from tfeff.errors import UserError
 from tfeff.evaluation import (
     ConfusionMatrix,
-    bootstrap_mean_average_precision,
+    bootstrap_average_precisions,
     coco_scores,
     detection_report,
     match,
@@ -27,8 +27,8 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["ap"] == [*(curve.average_precision for curve in curves[:3]), None]
     assert plain["mean_ap"] == np.mean(plain["ap"][:3])
     assert plain["precision_at_recall"] == [*(curve.interpolated.tolist() for curve in curves[:3]), [None] * 101]
-    (resampled,) = bootstrap_mean_average_precision([matching], resamples=100)
-    assert tuple(plain["mean_ap_interval"]) == percentile_interval(resampled, 30)
+    (resampled,) = bootstrap_average_precisions([matching], resamples=100)
+    assert tuple(plain["mean_ap_interval"]) == percentile_interval(np.nanmean(resampled, axis=1), 30)
     coco = coco_scores(found, truth, 4)
     assert {name: plain["coco"][name] for name in METRICS} == {
         name: None if np.isnan(coco[name]) else coco[name] for name in METRICS

@@ -5,6 +5,7 @@ import pytest
 from tfeff import models
 from tfeff.analysis.comparison.detectors.page import published_table
 from tfeff.reporting import published
+from tfeff.reporting.figure import BLUE, GRAY
 
 
 def test_published_efficientdets_cost_what_ours_cost():
@@ -17,12 +18,26 @@ def test_published_efficientdets_cost_what_ours_cost():
 
 
 def test_ratios_are_those_of_the_paper():
-    ratios = {row["detector"]: row["ratio"] for row in published_table()}
+    rows = {row["detector"]: row for row in published_table()}
+    ratios = {name: row["ratio"] for name, row in rows.items()}
     assert ratios["YOLOv3"] == "28"
     assert ratios["RetinaNet-R101 (640)"] == "21"
     assert ratios["NAS-FPN R50 (1280, 384 channels)"] == "42"
     assert ratios["NAS-FPN AmoebaNet (1280)"] == "24"
     assert ratios["EfficientDet-D3"] == "1"
+    latencies = {name: (row["GPU ratio"], row["CPU ratio"]) for name, row in rows.items()}
+    assert latencies["RetinaNet-R50 (640)"] == ("1.6", "3.8")  # 25 / 16 ms and 2.8 / 0.74 s, those of EfficientDet-D1
+    assert latencies["EfficientDet-D3"] == ("1", "1")
+    assert latencies["YOLOv3"] == (None, None)
+    assert latencies["EfficientDet-D7x"] == ("1", None)
+
+
+def test_published_networks_are_gray():
+    """Blue are the user's own."""
+    figure = published.published_detectors_figure([{"macs": 1e9, "params": 1e6}])
+    for axes in figure.axes:
+        assert {line.get_color() for line in axes.lines if line.get_marker() == "o"} == {GRAY}
+        assert {line.get_color() for line in axes.lines if line.get_linestyle() == "--"} <= {BLUE}
 
 
 def test_each_row_has_a_source():

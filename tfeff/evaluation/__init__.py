@@ -5,13 +5,13 @@ SciPy."""
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
     bootstrap_mean,
-    bootstrap_mean_average_precision,
+    bootstrap_average_precisions,
     bootstrap_p_value,
     caveat,
     percentile_interval,
 )
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
-from tfeff.evaluation.coco import coco_scores, to_coco_results
+from tfeff.evaluation.coco import bootstrap_coco_ap, coco_scores, to_coco_results
 from tfeff.evaluation.confusion import ConfusionMatrix, confused_pairs, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report, detection_reports
 from tfeff.evaluation.detection_errors import best_f1_threshold, detection_errors
@@ -46,7 +46,8 @@ __all__ = [
     "average_precisions",
     "best_f1_threshold",
     "bootstrap_mean",
-    "bootstrap_mean_average_precision",
+    "bootstrap_average_precisions",
+    "bootstrap_coco_ap",
     "bootstrap_p_value",
     "calibration",
     "caveat",

@@ -6,13 +6,12 @@ for few images as an interval by Student's t). The bootstrap resamples images, b
 not independent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Ints, Matching, grouped
 
@@ -20,10 +19,18 @@ CHUNK = 2**22  # maximum number of elements of a temporary array
 _FEW_IMAGES = 30
 
 
-def bootstrap_mean_average_precision(
+def draws(images: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
+    """Yields how often each image is drawn, int32 [some resamples, images], in parts of bounded size."""
+    step, rng = max(1, CHUNK // images), np.random.default_rng(seed)
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        yield rng.multinomial(images, np.full(images, 1 / images), size=size).astype(np.int32)
+
+
+def bootstrap_average_precisions(
     matchings: Sequence[Matching], *, resamples: int = 1000, seed: int = 0
 ) -> npt.NDArray[np.float64]:
-    """Returns the mean average precisions (all points) of m detectors on bootstrap resamples of their images.
+    """Returns the average precisions (all points) of m detectors on bootstrap resamples of their images.
 
     Matching works image by image, so it is not repeated: an image that is drawn k times counts k times. The resamples
     are the same for all detectors; they depend only on the number of images and the seed.
@@ -34,22 +41,19 @@ def bootstrap_mean_average_precision(
         seed: seed of the draws.
 
     Returns:
-        float64 [m, resamples], means over the classes that have objects in a resample; NaN if it has no objects.
+        float64 [m, resamples, classes]; NaN for classes without objects in a resample.
     """
     classes = [
         list(zip(each.by_class, grouped(each.object_label, each.object_counted, each.classes), strict=True))
         for each in matchings
     ]
-    images, rng = matchings[0].images, np.random.default_rng(seed)
-    step, values = max(1, CHUNK // images), list[npt.NDArray[np.float64]]()
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.multinomial(images, np.full(images, 1 / images), size=size).astype(np.int32)
-        ap = (
+    values = list[npt.NDArray[np.float64]]()
+    for drawn in draws(matchings[0].images, resamples, seed):
+        ap = [
             np.stack([_resampled_ap(matching, *each, drawn) for each in parts], axis=1)
             for matching, parts in zip(matchings, classes, strict=True)
-        )
-        values.append(np.stack([mean_average_precision(each) for each in ap]))
+        ]
+        values.append(np.stack(ap))
     return np.concatenate(values, axis=1)
 
 

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from tfeff.boxes import xywh_from_yxyx
 from tfeff.evaluation.average_precision import mean_average_precision
+from tfeff.evaluation.bootstrap import CHUNK, draws
 from tfeff.evaluation.matching import Bools, Detections, GroundTruth, Ints, grouped, validate
 
 METRICS = (
@@ -56,18 +58,16 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
     few = {most: np.full((classes, len(THRESHOLDS)), np.nan) for most in (1, 10)}
     capped = np.zeros(len(objects), bool)
     for label, (found, truth) in enumerate(_by_class(detections, objects, classes)):
-        ignored = truth.crowd | _outside(truth.area)
-        counted = (~ignored).sum(axis=1)
+        judged = _judged(found, truth)
+        counted = judged.counted.sum(axis=1)
         capped |= np.bincount(truth.image[~truth.crowd], minlength=len(objects)) > MOST
-        right, wrong = _matched(found, truth, ignored)
-        order = np.argsort(-found.score, kind="stable")
         for area in np.flatnonzero(counted):
-            hits = right[area][:, order]
-            precision[label, area] = _mean_precisions(hits, wrong[area][:, order], int(counted[area]))
+            hits = judged.right[area]
+            precision[label, area] = _mean_precisions(hits, judged.wrong[area], int(counted[area]))
             recall[label, area] = hits.sum(axis=1) / counted[area]
         for most, values in few.items():
             if counted[0]:
-                values[label] = right[0][:, found.rank < most].sum(axis=1) / counted[0]
+                values[label] = judged.right[0][:, judged.rank < most].sum(axis=1) / counted[0]
     ap, ar = (mean_average_precision(values, axis=(0, 2)).tolist() for values in (precision, recall))
     at = mean_average_precision(precision[:, 0], axis=0)
     ar_few = [float(mean_average_precision(values, axis=(0, 1))) for values in few.values()]
@@ -78,6 +78,31 @@ def coco_scores(detections: Sequence[Detections], objects: Sequence[GroundTruth]
         "difficult": sum(int(np.count_nonzero(each.difficult & ~each.crowd)) for each in objects),
     }
     return {**dict(zip(METRICS, means, strict=True)), "ap_per_class": per_class, **counts}
+
+
+def bootstrap_coco_ap(
+    detections: Sequence[Detections],
+    objects: Sequence[GroundTruth],
+    classes: int,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Floats]:
+    """Computes COCO AP, of all objects and by their size, on the resamples of `bootstrap_average_precisions`.
+
+    Returns:
+        `ap`, `ap_small`, `ap_medium` and `ap_large` (see METRICS), float64 [resamples]; NaN if no object qualifies.
+
+    Raises:
+        UserError: as in `matching.validate`.
+    """
+    validate(detections, objects, classes)
+    judged = [_judged(*each) for each in _by_class(detections, objects, classes)]
+    parts = list[Floats]()
+    for drawn in draws(len(objects), resamples, seed):
+        times = np.ascontiguousarray(drawn.T)
+        parts.append(mean_average_precision(np.stack([_resampled(each, times) for each in judged], axis=-1)))
+    return dict(zip(("ap", "ap_small", "ap_medium", "ap_large"), np.concatenate(parts, axis=1), strict=True))
 
 
 def to_coco_results(
@@ -128,6 +153,32 @@ class _Truth(NamedTuple):
     crowd: Bools
     xywh: Floats
     area: Floats
+
+
+class _Judged(NamedTuple):
+    """The detections of a class by descending score, and which objects of the class count, for each of AREAS.
+
+    Attributes:
+        rank: position in its image.
+        right: true positives, bool [areas, thresholds, detections].
+        wrong: false positives, of the same shape; detections that are neither do not count.
+        object_image: image of each object.
+        counted: objects to be found, bool [areas, objects].
+    """
+
+    image: Ints
+    rank: Ints
+    right: Bools
+    wrong: Bools
+    object_image: Ints
+    counted: Bools
+
+
+def _judged(found: _Found, truth: _Truth) -> _Judged:
+    ignored = truth.crowd | _outside(truth.area)
+    order = np.argsort(-found.score, kind="stable")
+    right, wrong = (each[..., order] for each in _matched(found, truth, ignored))
+    return _Judged(found.image[order], found.rank[order], right, wrong, truth.image, ~ignored)
 
 
 def _by_class(
@@ -252,6 +303,55 @@ def _mean_precisions(right: Bools, wrong: Bools, objects: int) -> Floats:
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     reached = [np.searchsorted(row / objects, RECALLS) for row in hits]
     return np.array([np.append(row, 0.0)[at].mean() for row, at in zip(envelope, reached, strict=True)])
+
+
+def _resampled(judged: _Judged, times: npt.NDArray[np.int32]) -> Floats:
+    """Returns float64 [areas, resamples], AP of a class, the mean over the thresholds.
+
+    Args:
+        times: how often each image is drawn, [images, resamples].
+    """
+    values = np.full((len(AREAS), times.shape[1]), np.nan)
+    for area, counted in enumerate(judged.counted):
+        objects = np.bincount(judged.object_image[counted], minlength=len(times)) @ times
+        some = np.flatnonzero(objects)
+        if len(some):
+            at = [
+                _resampled_precisions(judged.image, right, wrong, times, objects)
+                for right, wrong in zip(judged.right[area], judged.wrong[area], strict=True)
+            ]
+            values[area, some] = np.mean(at, axis=0)[some]
+    return values
+
+
+def _resampled_precisions(
+    image: Ints, right: Bools, wrong: Bools, times: npt.NDArray[np.int32], objects: Ints
+) -> Floats:
+    """Returns float64 [resamples], the mean precision of `_mean_precisions` in each resample.
+
+    Args:
+        image: image of each detection, by descending score.
+        right: bool [n], true positives at one threshold.
+        wrong: bool [n], false positives.
+        times: how often each image is drawn, [images, resamples].
+        objects: number of objects in each resample.
+    """
+    hits, values = np.flatnonzero(right), np.zeros(times.shape[1])
+    # Precision matters only at hits: detections are counted together with the next hit, by image.
+    counted = np.flatnonzero(right | wrong)
+    nearest = np.searchsorted(hits, counted)
+    before = nearest < len(hits)
+    cells = nearest[before], image[counted[before]]
+    number = sparse.csr_array((np.ones(before.sum(), np.int32), cells), shape=(len(hits), len(times)))
+    step = max(1, CHUNK // max(1, len(hits)))
+    for start in range(0, len(values) if len(hits) else 0, step):
+        part = slice(start, start + step)
+        found = np.cumsum(times[image[hits], part], axis=0)
+        precision = found / np.maximum(np.cumsum(number @ times[:, part], axis=0), 1)
+        envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+        reached = np.searchsorted(RECALLS, found / np.maximum(objects[part], 1), side="right")
+        values[part] = (np.diff(reached, axis=0, prepend=0) * envelope).sum(axis=0) / len(RECALLS)
+    return values
 
 
 def _concatenated(parts: Sequence[npt.NDArray], dtype: type) -> npt.NDArray:

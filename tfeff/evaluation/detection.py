@@ -14,7 +14,7 @@ from tfeff.evaluation.average_precision import (
     mean_average_precision,
     precision_recall,
 )
-from tfeff.evaluation.bootstrap import bootstrap_mean_average_precision, percentile_interval
+from tfeff.evaluation.bootstrap import bootstrap_average_precisions, percentile_interval
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.coco import coco_scores
 from tfeff.evaluation.confusion import ConfusionMatrix, PerClass, per_class
@@ -36,7 +36,7 @@ class DetectionReport:
         matching: all detections, matched by VOC's rules.
         mean_ap: VOC mean average precision (all points) at the matching's IoU threshold; NaN without objects.
         mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images.
-        resampled_mean_ap: float64 [resamples], `mean_ap` of the resamples, which are paired between detectors on the
+        resampled_ap: float64 [resamples, classes], `ap` on the resamples, which are paired between detectors on the
             same images.
         mean_ap_eleven_point: mean average precision in the 11-point form of VOC 2007.
         ap: float64 [classes], average precision (all points); NaN for classes without objects.
@@ -51,7 +51,7 @@ class DetectionReport:
     matching: Matching
     mean_ap: float
     mean_ap_interval: tuple[float, float]
-    resampled_mean_ap: npt.NDArray[np.float64]
+    resampled_ap: npt.NDArray[np.float64]
     mean_ap_eleven_point: float
     ap: npt.NDArray[np.float64]
     ap_eleven_point: npt.NDArray[np.float64]
@@ -61,6 +61,11 @@ class DetectionReport:
     at_threshold: PerClass
     confusion: ConfusionMatrix
     errors: DetectionErrors
+
+    @property
+    def resampled_mean_ap(self) -> npt.NDArray[np.float64]:
+        """float64 [resamples], `mean_ap` on the resamples; NaN without objects."""
+        return mean_average_precision(self.resampled_ap)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as dicts, lists, strings and numbers, for JSON. Undefined values are None.
@@ -148,7 +153,7 @@ def detection_reports(
     if not len(objects):
         raise UserError("no images to evaluate: the split is empty")
     matchings = [match(each, objects, len(class_names), iou_threshold=iou_threshold) for each in detections]
-    resampled = bootstrap_mean_average_precision(matchings, resamples=resamples, seed=seed)
+    resampled = bootstrap_average_precisions(matchings, resamples=resamples, seed=seed)
     return [
         _report(matching, each, objects, class_names, threshold, values)
         for matching, each, threshold, values in zip(matchings, detections, score_thresholds, resampled, strict=True)
@@ -172,8 +177,8 @@ def _report(
         class_names=tuple(class_names),
         matching=matching,
         mean_ap=float(mean_average_precision(ap)),
-        mean_ap_interval=percentile_interval(resampled, matching.images),
-        resampled_mean_ap=resampled,
+        mean_ap_interval=percentile_interval(mean_average_precision(resampled), matching.images),
+        resampled_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,
         ap_eleven_point=eleven,

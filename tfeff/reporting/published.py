@@ -16,7 +16,7 @@ from tfeff.reporting.figure import BLUE, GRAY, new, quantity, style
 from tfeff.reporting.labels import place
 
 FAMILY, DETECTOR_FAMILY = "EfficientNet-B", "EfficientDet-D"
-"""Beginnings of the names of networks that are highlighted."""
+"""Beginnings of the names of networks that are connected by a line."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _draw(
     own = np.array([name.startswith(family) for name, _, _ in points])
     axes.set_xscale("log")
     axes.plot(*places[~own].T, linestyle="none", marker="o", markersize=4, color=GRAY, zorder=3)
-    axes.plot(*places[own].T, marker="o", markersize=5, linewidth=1, color=BLUE, zorder=4)
+    axes.plot(*places[own].T, marker="o", markersize=4, linewidth=1, color=GRAY, zorder=3)
     for mark in marks:
         axes.axvline(mark, color=BLUE, linewidth=1, linestyle="--", zorder=1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))

@@ -9,6 +9,7 @@ from scipy import stats
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
 from tfeff.analysis.comparison.detectors.insight import Insight
+from tfeff.analysis.comparison.detectors.page import class_table, size_table
 from tfeff.data.dataset import Objects
 from tfeff.evaluation import Detections
 
@@ -63,29 +64,44 @@ def test_paired_intervals_are_those_of_a_direct_computation():
     result = insight([0.9, 0.7])
     (row,) = result.differences
     drawn = np.random.default_rng(0).multinomial(IMAGES, np.full(IMAGES, 1 / IMAGES), size=1000)
-    differences = []
+    ap, coco = [], []
     for counts in drawn[:100]:
         images = np.repeat(np.arange(IMAGES), counts)
-        values = [
-            evaluation.mean_average_precision(
-                evaluation.average_precisions(
-                    evaluation.match([found[i] for i in images], [result.objects[i] for i in images], 2)
-                )
-            )
-            for found in result.found
-        ]
-        differences.append(float(values[0] - values[1]))
-    np.testing.assert_allclose(result.resampled[0, :100] - result.resampled[1, :100], differences, atol=1e-12)
+        chosen = [([found[i] for i in images], [result.objects[i] for i in images]) for found in result.found]
+        ap.append([evaluation.average_precisions(evaluation.match(*each, 2)) for each in chosen])
+        if len(coco) < 10:
+            coco.append([evaluation.coco_scores(*each, 2) for each in chosen])
+    values = np.array(ap)  # resamples, detectors, classes
+    np.testing.assert_allclose(result.resampled[:, :100], values.mean(axis=2).T, atol=1e-12)
+    for detector, report in enumerate(result.reports):
+        np.testing.assert_allclose(report.resampled_ap[:100], values[:, detector], atol=1e-12)
+    for key, resampled in result.resampled_coco.items():
+        expected = [[scores[key] for scores in each] for each in coco]
+        np.testing.assert_allclose(resampled[:, :10], np.transpose(expected), atol=1e-12)
     tail = stats.norm.cdf(stats.t(IMAGES - 1).ppf(0.025) * np.sqrt(IMAGES / (IMAGES - 1)))
     low, high = np.quantile(result.resampled[0] - result.resampled[1], [tail, 1 - tail])
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
     assert row["low"] < row["difference"] < row["high"]
+    best, other = result.ranking
+    for label, each in enumerate(result.class_rows()):
+        aps = [report.resampled_ap[:, label] for report in result.reports]
+        found = each["differences"][result.model_names[other]]
+        assert (found["low"], found["high"]) == pytest.approx(np.quantile(aps[other] - aps[best], [tail, 1 - tail]))
+        assert found["difference"] == each["ap"][f"run{other}"] - each["ap"][f"run{best}"]
+    assert row["coco_ap"]["low"] < row["coco_ap"]["difference"] < row["coco_ap"]["high"]
 
 
 def test_a_detector_does_not_differ_from_itself():
     result = insight([0.8, 0.8], same=True)
     (row,) = result.differences
-    assert (row["difference"], row["low"], row["high"], row["coco_ap_difference"]) == (0, 0, 0, 0)
+    none = {"difference": 0, "low": 0, "high": 0}
+    assert none.items() <= row.items()
+    assert row["coco_ap"] == none
+    sizes = {each["name"]: each["differences"]["run1"] for each in result.size_rows()}
+    assert sizes["medium"] == none
+    assert all(each["differences"] == {"run1": none} for each in result.class_rows())
+    assert {each["run1"].partition(" ")[2] for each in class_table(result)} == {"(+0.0, +0.0 to +0.0)"}
+    assert [each["run1"] for each in size_table(result) if each["objects"] != "medium"] == ["–", "–"]
     assert row["p_value"] == 1
     assert not row["separable"]
     assert not len(result.contrasts)

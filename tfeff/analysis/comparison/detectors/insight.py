@@ -69,6 +69,15 @@ class Insight:
         return np.stack([report.resampled_mean_ap for report in self.reports])
 
     @cached_property
+    def resampled_coco(self) -> dict[str, np.ndarray]:
+        """COCO AP, of all objects and by size, on the same resamples: key of its metrics -> float64 [m, resamples]."""
+        found = [
+            evaluation.bootstrap_coco_ap(each, self.objects, len(self.class_names), resamples=self.resamples)
+            for each in self.found
+        ]
+        return {key: np.stack([each[key] for each in found]) for key in found[0]}
+
+    @cached_property
     def ranking(self) -> list[int]:
         """Indices of the detectors: the highest mAP first, at equal mAP the one with fewer multiply-adds."""
         return sorted(
@@ -83,22 +92,24 @@ class Insight:
         p-values those of `evaluation.bootstrap_p_value`, adjusted by Holm's method.
         """
         rows, images = list[dict[str, Any]](), len(self.ids)
+        values = [report.mean_ap for report in self.reports]
         for first, second in itertools.combinations(self.ranking, 2):
             resampled = self.resampled[first] - self.resampled[second]
-            low, high = evaluation.percentile_interval(resampled, images)
             rows.append(
                 {
                     "first": self.model_names[first],
                     "second": self.model_names[second],
-                    "difference": self.reports[first].mean_ap - self.reports[second].mean_ap,
-                    "low": low,
-                    "high": high,
-                    "coco_ap_difference": self.reports[first].coco["ap"] - self.reports[second].coco["ap"],
+                    **_difference(values, self.resampled, first, second, images),
+                    "coco_ap": self._coco_difference("ap", first, second),
                     "p_value": evaluation.bootstrap_p_value(resampled, images),
                 }
             )
         adjust(rows)
         return rows
+
+    def _coco_difference(self, key: str, first: int, second: int) -> dict[str, float]:
+        values = [report.coco[key] for report in self.reports]
+        return _difference(values, self.resampled_coco[key], first, second, len(self.ids))
 
     @cached_property
     def quality(self) -> np.ndarray:
@@ -152,14 +163,38 @@ class Insight:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Returns each class: its objects and the average precision of each detector."""
+        """Returns each class: its objects, the average precision of each detector, and differences from the best one.
+
+        Differences, with `low` and `high`, are of the detectors after the first of `ranking`, minus that one.
+        """
+        best, rows = self.ranking[0], list[dict[str, Any]]()
+        for label, name in enumerate(self.class_names):
+            values = [float(report.ap[label]) for report in self.reports]
+            resampled = np.stack([report.resampled_ap[:, label] for report in self.reports])
+            rows.append(
+                {
+                    "name": name,
+                    "objects": int(self.reports[0].matching.objects[label]),
+                    "ap": dict(zip(self.model_names, values, strict=True)),
+                    "differences": {
+                        self.model_names[i]: _difference(values, resampled, i, best, len(self.ids))
+                        for i in self.ranking[1:]
+                    },
+                }
+            )
+        return rows
+
+    def size_rows(self) -> list[dict[str, Any]]:
+        """Returns each size of objects: COCO AP of each detector, and differences from the best, as `class_rows`."""
         return [
             {
-                "name": name,
-                "objects": int(self.reports[0].matching.objects[label]),
-                "ap": {model: float(self.reports[i].ap[label]) for i, model in enumerate(self.model_names)},
+                "name": size,
+                "ap": {name: report.coco[key] for name, report in zip(self.model_names, self.reports, strict=True)},
+                "differences": {
+                    self.model_names[i]: self._coco_difference(key, i, self.ranking[0]) for i in self.ranking[1:]
+                },
             }
-            for label, name in enumerate(self.class_names)
+            for size, key in SIZES.items()
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -173,6 +208,7 @@ class Insight:
                 "models": self.model_rows(),
                 "differences": self.differences,
                 "classes": self.class_rows(),
+                "sizes": self.size_rows(),
                 "errors": {name: self.errors(i) for i, name in enumerate(self.model_names)},
                 "contrasts": [
                     {
@@ -183,3 +219,15 @@ class Insight:
                 ],
             }
         )
+
+
+def _difference(
+    values: Sequence[float], resampled: np.ndarray, first: int, second: int, images: int
+) -> dict[str, float]:
+    """Returns the difference of two detectors' values, and the ends of its interval over the images.
+
+    Args:
+        resampled: the values on resamples of the images, float64 [m, resamples].
+    """
+    low, high = evaluation.percentile_interval(resampled[first] - resampled[second], images)
+    return {"difference": values[first] - values[second], "low": low, "high": high}

@@ -1,5 +1,6 @@
 """The page of a comparison of detectors: numbers, figures and images in one self-contained HTML file."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,10 @@ def comparison_page(
         ],
         "Training": [html.columns(shown(*curves))] if curves else [],
         "Classes and sizes": [
-            html.table(class_table(insight), "Average precision (IoU 0.5) of each class.", row_headers=True),
+            html.table(class_table(insight), f"Average precision (IoU 0.5) of each class.{_PAIRED}", row_headers=True),
             html.table(
                 size_table(insight),
-                f"COCO AP of objects by area: below 32² pixels, below 96², and above.{_difficult(insight)}",
+                f"COCO AP of objects by area: below 32² pixels, below 96², and above.{_PAIRED}{_difficult(insight)}",
                 row_headers=True,
             ),
             *shown("class_ap"),
@@ -80,9 +81,13 @@ _ERRORS = (
     "Types of errors: at each detector's score threshold, and in parentheses the gain in mAP, in points, if all of a "
     "type were fixed, whatever their score."
 )
+_PAIRED = (
+    " In parentheses: points more than the detector with the highest mAP, with the 95 % interval of the same resamples "
+    "of the images, not adjusted for the number of comparisons."
+)
 _PUBLISHED = (
-    "Published detectors, single model and single scale. Ratio: multiply-adds relative to the smallest EfficientDet "
-    "that is at least as accurate. GPU: Titan V, float32; CPU: one thread of a Xeon."
+    "Published detectors, single model and single scale. Ratios are relative to the smallest EfficientDet that is at "
+    "least as accurate. GPU: Titan V, float32; CPU: one thread of a Xeon."
 )
 
 
@@ -114,26 +119,37 @@ def model_table(insight: Insight) -> list[dict[str, Any]]:
 def difference_table(insight: Insight) -> list[dict[str, Any]]:
     """Returns the pairs of detectors as rows of text for people."""
     return [
-        difference_row(row, {"of COCO AP (points)": f"{100 * row['coco_ap_difference']:+.2f}"})
+        difference_row(row, {"of COCO AP (points), 95 % interval": _points(row["coco_ap"])})
         for row in insight.differences
     ]
 
 
 def class_table(insight: Insight) -> list[dict[str, Any]]:
     """Returns the average precision of each class."""
-    names = [insight.model_names[i] for i in insight.ranking]
     return [
-        {"class": row["name"], "objects": row["objects"], **{name: cell(row["ap"][name]) for name in names}}
-        for row in insight.class_rows()
+        {"class": row["name"], "objects": row["objects"], **_compared(insight, row)} for row in insight.class_rows()
     ]
 
 
 def size_table(insight: Insight) -> list[dict[str, Any]]:
     """Returns COCO AP by the size of objects."""
-    return [
-        {"objects": size, **{insight.model_names[i]: cell(insight.reports[i].coco[key]) for i in insight.ranking}}
-        for size, key in SIZES.items()
-    ]
+    return [{"objects": row["name"], **_compared(insight, row)} for row in insight.size_rows()]
+
+
+def _compared(insight: Insight, row: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the average precision of each detector, and the differences from the best one."""
+    texts = {}
+    for name in (insight.model_names[i] for i in insight.ranking):
+        ap, difference = row["ap"][name], row["differences"].get(name)
+        texts[name] = cell(ap) if difference is None or math.isnan(ap) else f"{cell(ap)} ({_points(difference)})"
+    return texts
+
+
+def _points(difference: Mapping[str, float]) -> str:
+    """Returns a difference with its interval, in percentage points."""
+    return "{difference:+.1f}, {low:+.1f} to {high:+.1f}".format(
+        **{key: 100 * each for key, each in difference.items()}
+    )
 
 
 def error_table(insight: Insight) -> list[dict[str, Any]]:
@@ -161,13 +177,19 @@ def published_table() -> list[dict[str, Any]]:
                 "images": each.split,
                 "parameters (M)": each.params and f"{each.params / 1e6:.3g}",
                 "multiply-adds (G)": f"{each.macs / 1e9:,.10g}",
-                "ratio": f"{each.macs / base.macs:.2g}",
+                "ratio": _ratio(each.macs, base.macs),
                 "GPU (ms)": each.gpu_seconds and f"{1e3 * each.gpu_seconds:.0f}",
+                "GPU ratio": _ratio(each.gpu_seconds, base.gpu_seconds),
                 "CPU (s)": each.cpu_seconds and f"{each.cpu_seconds:g}",
+                "CPU ratio": _ratio(each.cpu_seconds, base.cpu_seconds),
                 "source": each.source,
             }
         )
     return rows
+
+
+def _ratio(cost: float | None, base: float | None) -> str | None:
+    return None if cost is None or base is None else f"{cost / base:.2g}"
 
 
 def _contrasts(insight: Insight, drawn: Mapping[int, Sequence[np.ndarray]]) -> list[html.Part]:
