@@ -6,8 +6,8 @@ from scipy.stats import binom, chi2
 from tfeff.evaluation import bootstrap
 from tfeff.evaluation.average_precision import average_precisions
 from tfeff.evaluation.bootstrap import (
-    bootstrap_mean,
     bootstrap_average_precisions,
+    bootstrap_mean,
     bootstrap_p_value,
     percentile_interval,
 )

@@ -446,7 +446,8 @@ def prepare(settings: config.Experiment, directory: Path) -> tuple[Prepared, Ima
             interruption=interruption,
         )
         prepared = preparation.prepare()
-        assert prepared is not None and preparation.images.validation is not None
+        assert prepared is not None
+        assert preparation.images.validation is not None
         return prepared, preparation.images.validation
 
 

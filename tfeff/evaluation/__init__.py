@@ -4,8 +4,8 @@ SciPy."""
 
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.bootstrap import (
-    bootstrap_mean,
     bootstrap_average_precisions,
+    bootstrap_mean,
     bootstrap_p_value,
     caveat,
     percentile_interval,
@@ -45,9 +45,9 @@ __all__ = [
     "PredictionsMatrix",
     "average_precisions",
     "best_f1_threshold",
-    "bootstrap_mean",
     "bootstrap_average_precisions",
     "bootstrap_coco_ap",
+    "bootstrap_mean",
     "bootstrap_p_value",
     "calibration",
     "caveat",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.analysis.comparison.detectors.insight import SHOWN, SIZES, Insight
+from tfeff.analysis.comparison.detectors.insight import SHOWN, Insight
 from tfeff.analysis.comparison.files import cost_columns, timed_formats
 from tfeff.analysis.comparison.verdict import LEVEL, difference_row
 from tfeff.reporting import html, published
