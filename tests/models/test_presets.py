@@ -141,6 +141,15 @@ def test_a_package_that_is_not_installed_and_a_preset_that_cannot_be_loaded(
         models.build("keras_hub:resnet_50_imagenet")
 
 
+def test_heads_of_detectors_are_said_to_be_unused() -> None:
+    pytest.importorskip("keras_hub")
+    for preset in ("retinanet_resnet50_fpn_coco", "dfine_small_coco"):
+        (note,) = presets.notes(f"keras_hub:{preset}")
+        assert note.startswith(f"keras_hub:{preset} is a detector of KerasHub: its backbone is used, its heads")
+    assert not presets.notes("keras_hub:resnet_50_imagenet")
+    assert not presets.notes("keras_cv:resnet50_v2_imagenet")
+
+
 def test_a_preset_of_text_is_no_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     keras_hub = pytest.importorskip("keras_hub")
     tokens = keras.Input((8,), dtype="int32")

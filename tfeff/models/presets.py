@@ -38,6 +38,14 @@ def find(source: str) -> Backbone:
     return _LOADED[source]
 
 
+def notes(name: str) -> tuple[str, ...]:
+    """Returns what the user should know about a preset, one line each; the package is installed."""
+    package, preset = parts(name)
+    if package != "keras_hub" or preset not in importlib.import_module(package).models.ObjectDetector.presets:
+        return ()
+    return (f"{name} is a detector of KerasHub: its backbone is used, its heads and their classes are not",)
+
+
 def _load(name: str) -> Backbone:
     package, preset = parts(name)
     try:

@@ -21,8 +21,10 @@ from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
 from tfeff.data.sources.crops import BACKGROUND
 from tfeff.errors import UserError
+from tfeff.models import presets
 from tfeff.models.network import in_policy, seeded
 from tfeff.networks.backbones.architecture import Architecture
+from tfeff.networks.backbones.preset import Preset
 from tfeff.networks.catalog import ALL_BACKBONES, own_statistics
 from tfeff.networks.detectors.detector import Detector
 from tfeff.networks.detectors.rcnn import RCNN
@@ -77,6 +79,8 @@ class Plan:
         If `model.weights` is a run, its `mean` and `std` are those of the network.
         """
         fields, notes = self.task.measured(images.train.dataset, self.network)
+        if isinstance(self.settings.model, Preset):
+            notes += presets.notes(self.settings.model.name)
         return images.record() | {"measured": fields} | _statistics_of(self.settings.model.weights), notes
 
     def learned(self, record: dict[str, Any]) -> "Plan":
