@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.thoroughness import only_thorough
 from tests.verbs import Verbs
 from tfeff import models
 from tfeff.models.cost.exported_size import exported_bytes
@@ -47,7 +46,8 @@ def test_a_family_as_a_table(verbs: Verbs) -> None:
         assert f"{params:,}" in row
 
 
-SMALL = ("--resolution=16", "--width_coefficient=0.1", "--depth_coefficient=0.1", "--num_classes=4")
+SCALING = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
+SMALL = (*(f"--{name}={value}" for name, value in SCALING.items()), "--num_classes=4")
 
 
 @pytest.mark.slow
@@ -110,9 +110,8 @@ def test_latencies_are_kept_if_that_of_a_later_network_fails(tmp_path: Path) -> 
 def test_detectors_with_the_backbones_of_a_family(verbs: Verbs) -> None:
     rows = json.loads(verbs("summary", "--detector=yolo", "--family=efficientnet-lite", *SMALL, "--json").out)
     assert [row["backbone"] for row in rows] == list(models.names("efficientnet-lite"))
-    scaling = {"resolution": 16, "width_coefficient": 0.1, "depth_coefficient": 0.1}
     for row in rows:
-        described = models.detector("yolo", backbone=row["backbone"], **scaling)
+        described = models.detector("yolo", backbone=row["backbone"], **SCALING)
         assert row["macs"] == models.estimate(described, num_classes=4).macs
     verbs("summary", "--detector=yolo", "--family=yolo").fails_with("needs backbones in --model or --family")
     verbs("summary", "--detector=yolox", "--model=resnet").fails_with('did you mean "yolo"')
@@ -160,18 +159,28 @@ def test_a_format_without_latency_adds_the_estimated_size(verbs: Verbs) -> None:
         assert json.loads(done.out)["exported_bytes"] == exported_bytes(cost, "litert", **options)
 
 
-@only_thorough
+@pytest.mark.slow
 def test_a_detector_is_timed_like_a_classifier(verbs: Verbs) -> None:
-    done = verbs("summary", "--model=efficientdet-lite0", "--relative_to=resnet", *SMALL, "--latency", "--json")
-    row = json.loads(done.out)
-    assert row["latency_s"] > 0
+    flags = "--detector=efficientdet-lite0", "--model=resnet", "--relative_to=resnet", *SMALL
+    row = json.loads(verbs("summary", *flags, "--latency", "--json").out)
+    assert 0 < row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"]
     assert row["relative_latency"] > 0
+    described = models.detector("efficientdet-lite0", backbone="resnet", **SCALING)
+    assert row["macs"] == models.estimate(described, num_classes=4).macs
+    assert row["exported_bytes"] > 4 * row["params"]
 
 
 def test_a_family_of_detectors_has_the_classes_of_coco(verbs: Verbs) -> None:
     rows = json.loads(verbs("summary", "--family=efficientdet", "--json").out)
     assert [row["name"] for row in rows] == list(models.detector_names("efficientdet"))
     assert rows[0]["params"] == 3_927_203
+
+
+def test_the_resolutions_of_d6_are_named(verbs: Verbs) -> None:
+    done = verbs("summary", "--model=efficientdet-d6", "--json")
+    assert json.loads(done.out)["resolution"] == 1280
+    assert "arXiv:1911.09070v1" in done.err
+    assert "--resolution=1408" in done.err
 
 
 def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> None:

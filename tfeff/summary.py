@@ -103,6 +103,13 @@ def define_flags() -> None:
     flags.DEFINE_bool("json", False, "Print JSON: an object for --model, else a list of objects.")
 
 
+NOTES = {
+    "efficientdet-d6": "efficientdet-d6: 1280 pixels, as its published weights and the last version of the paper; the "
+    "first version (arXiv:1911.09070v1) has --resolution=1408",
+}
+"""What to know about networks, by name."""
+
+
 def main(argv: list[str]) -> None:
     """Prints the cost of the selected networks, or the latency of exported ones."""
     if FLAGS.exported:
@@ -173,8 +180,9 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
     from tfeff.networks.catalog import unchanged
 
     cost, architecture = network.cost, network.architecture
-    if (note := unchanged(architecture.backbone)) is not None:
-        say(note, error=True)
+    for note in (NOTES.get(network.name), unchanged(architecture.backbone)):
+        if note is not None:
+            say(note, error=True)
     found: dict[str, str | int | float] = {
         "name": network.name,
         "resolution": architecture.resolution,

@@ -365,3 +365,22 @@ def test_a_dense_layer_on_all_positions_needs_its_size() -> None:
     whole.levels = dict(network.levels)
     with pytest.raises(UserError, match="flat takes images of 32x32 pixels only"):
         models.resized(whole, (48, 48))
+
+
+@pytest.mark.slow
+def test_fusion_weights_of_pixels_belong_to_one_size(tmp_path: Path) -> None:
+    small = {"neck_channels": 4, "neck_repeats": 1, "head_repeats": 1, "levels": ("P3", "P4"), "resolution": 64}
+    options = {"num_classes": 2, "backbone": "resnet", "fusion_weights_per": "pixel", **small}
+    network = models.build_detector("efficientdet-d0", **options)
+    assert {tuple(each.shape) for each in network.weights if "_fusion/" in each.path} == {(2, 8, 8, 4), (2, 4, 4, 4)}
+    with pytest.raises(UserError, match="takes images of 64x64 pixels only"):
+        models.resized(network, (128, 128))
+    network.save_weights(tmp_path / "trained.weights.h5")
+    other = models.build_detector("efficientdet-d0", **options | {"resolution": 128})
+    backbone = models.architecture("resnet", weights=str(tmp_path / "trained.weights.h5"), resolution=128)
+    report = models.initialize(other, backbone, trained=models.Trained(network.description, 2), num_classes=2)
+    assert isinstance(report, models.Inheritance)
+    assert report.other == "fusion weights of the pixels of 128x128, instead of 64x64"
+    for layer, equal in (("stage1_block1_conv1", True), ("neck_cell1_p3_out_conv_pointwise", False)):
+        ours, theirs = (np.asarray(each.get_layer(layer).kernel) for each in (other, network))
+        assert np.array_equal(ours, theirs) == equal

@@ -87,7 +87,7 @@ class Positions(keras.layers.Layer):
 def test_of_variables_with_several_axes_only_kernels_decay_and_are_orthogonalized() -> None:
     inputs = keras.Input((8, 8, 3))
     maps = Positions()(keras.layers.SeparableConv2D(4, 3, use_bias=False)(inputs))
-    maps = WeightedFusion("fast", per_channel=True)([maps, keras.layers.PReLU()(maps)])
+    maps = WeightedFusion("fast", weights_per="channel")([maps, keras.layers.PReLU()(maps)])
     model = keras.Model(inputs, keras.layers.Conv2D(2, 1, use_bias=False)(maps))
     optimizer = optimizers.build("muon", model, weight_decay=DECAY)
     named = {variable.name: variable for variable in model.trainable_variables}

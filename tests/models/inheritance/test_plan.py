@@ -108,7 +108,15 @@ def test_wider_detectors_compute_the_same(name, change):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options", [{"fusion_per_channel": True}, {"fusion": "softmax"}, {"neck": "nas_fpn"}, {"separable": False}], ids=str
+    "options",
+    [
+        {"fusion_weights_per": "channel"},
+        {"fusion_weights_per": "pixel"},
+        {"fusion": "softmax"},
+        {"neck": "nas_fpn"},
+        {"separable": False},
+    ],
+    ids=str,
 )
 def test_wider_necks_of_every_kind_compute_the_same(options):
     source = trained_like("efficientdet-d0", **options)

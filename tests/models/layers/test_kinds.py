@@ -30,8 +30,9 @@ CASES: dict[str, list[tuple[list[tuple[int, ...]], dict[str, Any]]]] = {
     "dense": [([MAP], {"units": 3}), ([(6,)], {"units": 3})],
     "batch_normalization": [([MAP], {"momentum": 0.9, "epsilon": 1e-3})],
     "weighted_fusion": [
-        ([MAP] * 3, {"method": "fast", "per_channel": False}),
-        ([MAP] * 2, {"method": "softmax", "per_channel": True}),
+        ([MAP] * 3, {"method": "fast", "weights_per": "input"}),
+        ([MAP] * 2, {"method": "softmax", "weights_per": "channel"}),
+        ([MAP] * 2, {"method": "unbounded", "weights_per": "pixel"}),
     ],
     "layer_normalization": [([MAP], {"epsilon": 1e-6}), ([(6,)], {"epsilon": 1e-6})],
     "layer_scale": [([MAP], {"initial_value": 1e-6}), ([(6,)], {"initial_value": 1e-6})],

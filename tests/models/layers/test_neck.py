@@ -20,12 +20,12 @@ def factors(method: str, weights: np.ndarray) -> np.ndarray:
     return positive / (positive.sum(axis=0) + EPSILON)
 
 
-@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize(("weights_per", "shape"), [("input", ()), ("channel", (5,)), ("pixel", (3, 4, 5))])
 @pytest.mark.parametrize("method", WEIGHTED)
-def test_equals_numpy(method: str, per_channel: bool) -> None:
-    layer = WeightedFusion(method, per_channel)
+def test_equals_numpy(method: str, weights_per: str, shape: tuple[int, ...]) -> None:
+    layer = WeightedFusion(method, weights_per)
     layer.build([(None, 3, 4, 5)] * 3)
-    assert layer.fusion_weights.shape == ((3, 5) if per_channel else (3,))
+    assert layer.fusion_weights.shape == (3, *shape)
     np.testing.assert_array_equal(layer.fusion_weights, 1)
     weights = np.random.default_rng(3).normal(size=layer.fusion_weights.shape).astype("float32")
     layer.fusion_weights.assign(weights)
@@ -65,8 +65,8 @@ def test_an_unknown_method_is_an_error() -> None:
 
 
 def test_config_round_trip() -> None:
-    layer = keras.layers.deserialize(keras.layers.serialize(WeightedFusion("softmax", True, name="fusion")))
-    assert (layer.method, layer.per_channel, layer.name) == ("softmax", True, "fusion")
+    layer = keras.layers.deserialize(keras.layers.serialize(WeightedFusion("softmax", "channel", name="fusion")))
+    assert (layer.method, layer.weights_per, layer.name) == ("softmax", "channel", "fusion")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,12 @@ VARIANTS = [
         "resnet",
         {"width": 4, "stage_blocks": (1, 1, 1, 1), "levels": ("P2", "P3"), "resolution": 37},
     ),
-    ("panet", "softmax", "mobilenet-v1", {"width_coefficient": 0.25, "resolution": 40, "fusion_per_channel": True}),
+    (
+        "panet",
+        "softmax",
+        "mobilenet-v1",
+        {"width_coefficient": 0.25, "resolution": 40, "fusion_weights_per": "channel"},
+    ),
     ("simplified_panet", "unbounded", "resnet50", {"width": 4, "depth_coefficient": 0.3, "resolution": 33}),
     ("fully_connected", "fast", "mobilenet-v2", {"width_coefficient": 0.35, "resolution": 48, "separable": False}),
     ("bifpn", "fast", "efficientnet-b0", SMALL | {"survival_probability": 1.0, "resolution": 65, "neck_repeats": 2}),

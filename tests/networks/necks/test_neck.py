@@ -27,6 +27,7 @@ BY_HAND = {
     "bifpn": ((1, 2, 2, 2, 1), (1, 2, 2), 5 * 2 + 3 * 3),
     "nas_fpn": ((1, 3, 1, 1, 1), (1, 2, 1), 3 * 2),
 }
+BIFPN_INPUTS = 2, 5, 5, 5, 2  # of the nodes at P3, ..., P7
 
 
 def model(**options: object) -> keras.Model:
@@ -39,15 +40,16 @@ def model(**options: object) -> keras.Model:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("neck", "fusion", "per_channel", "separable"),
+    ("neck", "fusion", "weights_per", "separable"),
     [
-        *((neck, "fast", False, True) for neck in BY_HAND),
-        ("bifpn", "softmax", True, False),
-        ("fully_connected", "sum", False, False),
+        *((neck, "fast", "input", True) for neck in BY_HAND),
+        ("bifpn", "softmax", "channel", False),
+        ("bifpn", "unbounded", "pixel", True),
+        ("fully_connected", "sum", "input", False),
     ],
 )
-def test_cost_by_hand(neck: str, fusion: str, per_channel: bool, separable: bool) -> None:
-    network = model(name=neck, fusion=fusion, per_channel=per_channel, separable=separable)
+def test_cost_by_hand(neck: str, fusion: str, weights_per: str, separable: bool) -> None:
+    network = model(name=neck, fusion=fusion, weights_per=weights_per, separable=separable)
     per_level, readers, weighted = BY_HAND[neck]
     convolution = 9 * CHANNELS + CHANNELS**2 if separable else 9 * CHANNELS**2
     normalization = 2 * CHANNELS  # scale and shift; the moving statistics are as many, and not trainable
@@ -59,7 +61,10 @@ def test_cost_by_hand(neck: str, fusion: str, per_channel: bool, separable: bool
     )
     trainable += REPEATS * sum(per_level) * (convolution + CHANNELS + normalization)
     if fusion != "sum":
-        trainable += REPEATS * weighted * (CHANNELS if per_channel else 1)
+        pixels = sum(n * side**2 for n, side in zip(BIFPN_INPUTS, SIDES.values(), strict=True))
+        trainable += (
+            REPEATS * {"input": weighted, "channel": weighted * CHANNELS, "pixel": pixels * CHANNELS}[weights_per]
+        )
     fixed = normalization * (sum(projections.values()) + REPEATS * sum(per_level))
     macs = sum(times * SIDES[level] ** 2 * BACKBONE[level] * CHANNELS for level, times in projections.items())
     macs += REPEATS * sum(
@@ -120,6 +125,7 @@ def test_maps_are_reduced_by_max_pooling_over_an_overlapping_window() -> None:
         ({"name": "bipfn"}, 'no neck "bipfn"'),
         ({"levels": ("P3", "P5")}, "must not have gaps"),
         ({"levels": ("P3", "P3")}, "given 2 times"),
+        ({"weights_per": "row"}, "fusion_weights_per 'row': must be one of input, channel, pixel"),
         ({"fusion": "mean"}, "fusion 'mean': must be one of sum, unbounded, softmax, fast"),
         ({"name": "nas_fpn", "levels": ("P3", "P4")}, "five levels"),
     ],

@@ -149,7 +149,7 @@ def _any_basis(nodes: Mapping[str, Node], applied: Mapping[int, list[str]], name
     if isinstance(layer, L.Activation):
         return layer.activation is keras.activations.linear
     if isinstance(layer, WeightedFusion):
-        return not layer.per_channel
+        return layer.weights_per == "input"
     return isinstance(layer, _ANY_BASIS)
 
 

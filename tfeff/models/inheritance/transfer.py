@@ -102,7 +102,7 @@ def _copy(
             else:
                 values = _reading(taps(source, channels), read, rng) if read else values
                 values = (values @ makes.encode).reshape(variable.shape)
-        elif isinstance(layer, WeightedFusion) and not layer.per_channel:
+        elif isinstance(layer, WeightedFusion) and layer.weights_per == "input":
             pass
         elif isinstance(layer, L.DepthwiseConv2D) and values.ndim == 4:
             values = _fitted_window(values[:, :, makes.index], variable.shape[:2])

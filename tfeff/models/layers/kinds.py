@@ -58,6 +58,11 @@ Settings: TypeAlias = Mapping[str, Any]
 """Arguments of a layer's class, without `name` and `dtype`."""
 
 
+def _fusion_weights(shape: Shape) -> dict[str, int]:
+    """Returns the number of fusion weights of a map."""
+    return {"input": 1, "channel": shape[-1], "pixel": math.prod(shape)}
+
+
 def _undescribed(_: Any, __: Settings) -> Shape:
     raise NotImplementedError("models/layers/kinds.py lacks the shape of this kind's output")
 
@@ -204,7 +209,7 @@ KINDS: dict[str, Kind] = {
         INPUT,
         "none",
         _first,
-        lambda shapes, s: (0, len(shapes) * (shapes[0][-1] if s["per_channel"] else 1), 0),
+        lambda shapes, s: (0, len(shapes) * _fusion_weights(shapes[0])[s["weights_per"]], 0),
         merges=True,
     ),
     "layer_normalization": Kind(

@@ -15,7 +15,7 @@ EPSILON = 1e-4
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class WeightedFusion(keras.layers.Layer):
-    """Weighted sum of feature maps of the same shape, with one learned weight per map, or per map and channel.
+    """Weighted sum of feature maps of the same shape, with learned weights.
 
     Tan et al., "EfficientDet" (arXiv:1911.09070), section 3.3.
 
@@ -29,32 +29,36 @@ class WeightedFusion(keras.layers.Layer):
 
     Args:
         method: one of the above.
-        per_channel: a weight for each channel of each map, instead of one per map.
+        weights_per: "input": a weight for each map; "channel": for each of its channels; "pixel": for each channel of
+            each of its pixels, so that the layer takes maps of one size.
 
     Raises:
         UserError: unknown method.
     """
 
-    def __init__(self, method: str, per_channel: bool = False, **kwargs: Any) -> None:
+    def __init__(self, method: str, weights_per: str = "input", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if method not in WEIGHTED:
             raise UserError(f"fusion {method!r}: must be one of {', '.join(WEIGHTED)}")
         self.method = method
-        self.per_channel = per_channel
+        self.weights_per = weights_per
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
-        """Creates the weights, [n] or [n, channels]."""
-        count, channels = len(input_shape), input_shape[0][-1]
+        """Creates the weights, [n], [n, channels] or [n, height, width, channels]."""
+        whole = input_shape[0][1:]
+        shape = {"input": (), "channel": whole[-1:], "pixel": whole}[self.weights_per]
+        if self.weights_per == "pixel":
+            self.input_spec = [keras.layers.InputSpec(shape=(None, *shape)) for _ in input_shape]
         # Without autocast: weights are normalized in full precision under mixed precision too.
         self.fusion_weights = self.add_weight(
-            shape=(count, channels) if self.per_channel else (count,),
+            shape=(len(input_shape), *shape),
             initializer="ones",
             name="weights",
             autocast=False,
         )
 
     def factors(self) -> Any:
-        """Returns the factors of the maps, computed from the weights: [n] or [n, channels]."""
+        """Returns the factors of the maps, computed from the weights, of the same shape."""
         if self.method == "softmax":
             return ops.softmax(self.fusion_weights, axis=0)
         if self.method == "fast":

@@ -55,7 +55,8 @@ class Detector(ABC):
         neck_width_coefficient: factor on the channels of neck and heads.
         neck_depth_coefficient: factor on the cells of the neck and the convolutions of each head.
         fusion: "sum", "unbounded", "softmax" or "fast".
-        fusion_per_channel: a fusion weight for each channel instead of one per input.
+        fusion_weights_per: "input", "channel" or "pixel": what has a fusion weight of its own. Those of pixels belong
+            to one size of the input.
         head_repeats: number of convolutions of each head before its last.
         separable: depthwise-separable convolutions in neck and dense heads instead of plain ones.
         activation: Keras activation of neck and dense heads.
@@ -76,7 +77,7 @@ class Detector(ABC):
     neck_width_coefficient: float = 1.0
     neck_depth_coefficient: float = 1.0
     fusion: str = "fast"
-    fusion_per_channel: bool = False
+    fusion_weights_per: str = "input"
     head_repeats: int = 3
     separable: bool = True
     activation: str = "silu"
@@ -124,7 +125,7 @@ class Detector(ABC):
             channels=channels,
             repeats=repeats,
             fusion=self.fusion,
-            per_channel=self.fusion_per_channel,
+            weights_per=self.fusion_weights_per,
             separable=self.separable,
         )
 
@@ -258,4 +259,7 @@ def different(one: Detector | None, other: Detector | None) -> str | None:
         return f"{names[1]} instead of {names[0]}"
     if one is None or other is None:
         return None
+    if one.fusion_weights_per == "pixel" and one.size != other.size:
+        sizes = ("x".join(map(str, each.size)) for each in (other, one))
+        return "fusion weights of the pixels of {}, instead of {}".format(*sizes)
     return differing_field(one, other, _MAY_DIFFER)

@@ -19,6 +19,8 @@ INITIALIZER = "glorot_uniform"
 WEIGHTED = ("unbounded", "softmax", "fast")
 """Fusions with learned weights (arXiv:1911.09070, section 3.3)."""
 METHODS = ("sum", *WEIGHTED)
+WEIGHTS_PER = ("input", "channel", "pixel")
+"""What has a weight of its own: the paper's scalars, vectors and multi-dimensional tensors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class Neck:
         channels: channels of all nodes.
         repeats: number of cells.
         fusion: "sum", or a method of `WeightedFusion`. Gated nodes and nodes of one input have no fusion weights.
-        per_channel: a fusion weight for each channel instead of one per input.
+        weights_per: what has a fusion weight of its own, see `WeightedFusion`.
         separable: depthwise-separable convolutions instead of plain ones.
     """
 
@@ -40,11 +42,12 @@ class Neck:
     channels: int = 64
     repeats: int = 3
     fusion: str = "fast"
-    per_channel: bool = False
+    weights_per: str = "input"
     separable: bool = True
 
     def __post_init__(self) -> None:
         check_choice("fusion", self.fusion, METHODS)
+        check_choice("fusion_weights_per", self.weights_per, WEIGHTS_PER)
         numbers = level_numbers(self.levels)
         if numbers != list(range(numbers[0], numbers[-1] + 1)):
             raise UserError(f"levels {', '.join(self.levels)}: must not have gaps")
@@ -139,7 +142,7 @@ class Neck:
             return maps[0]
         if self.fusion == "sum":
             return layers.add(*maps, name=f"{name}_fusion")
-        return layers.weighted_fusion(*maps, method=self.fusion, per_channel=self.per_channel, name=f"{name}_fusion")
+        return layers.weighted_fusion(*maps, method=self.fusion, weights_per=self.weights_per, name=f"{name}_fusion")
 
     def _gated(self, layers: Layers, maps: list[FeatureMap], name: str) -> FeatureMap:
         first, second, *others = maps
