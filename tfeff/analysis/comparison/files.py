@@ -50,7 +50,8 @@ def cost_figures(
         yield "accuracy_macs", drawn(macs, "multiply-adds for one image", "multiply-adds")
     for format in timed_formats(costs):
         timed, name = [cost.latencies.get(format) for cost in costs], FORMATS[format]
-        seconds, sizes = [each and 1e3 * each.seconds for each in timed], [each and each.size / 1e6 for each in timed]
+        seconds = [None if each is None else 1e3 * each.seconds for each in timed]
+        sizes = [None if each is None else each.size / 1e6 for each in timed]
         yield (
             f"accuracy_latency_{format}",
             drawn(seconds, f"latency of one image, {name} (ms)", f"the latency of the exported {name} on this machine"),
