@@ -1,4 +1,5 @@
 import functools
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -7,13 +8,27 @@ import tensorflow as tf
 from tests.data.rectangles import SIGNATURE, draw, find
 from tests.thoroughness import thorough
 from tfeff.data.augment import boxes
-from tfeff.data.augment.annotated_image import AnnotatedImage
+from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.augment.boxes import augment_single_objects
 from tfeff.data.augment.counter_rng import Draws
 from tfeff.data.augment.policy import BoxAugmentation
 
 COUNT = 12
 IMAGES = [draw(number, objects=2) for number in range(COUNT)]
+
+
+def draw_small(number):
+    """A rectangle in color on gray noise, so small that it hardly changes the histograms that operations equalize."""
+    rng = np.random.default_rng(number)
+    pixels = np.repeat(rng.integers(0, 60, (72, 96, 1)), 3, axis=-1)
+    pixels[::12, ::12] = 255  # so that AutoContrast stretches no channel
+    top, left, height, width = (*rng.integers(8, 48, 2).tolist(), *rng.integers(12, 17, 2).tolist())
+    pixels[top : top + height, left : left + width] = 255, 0, 130
+    box = tf.constant([[top, left, top + height, left + width]])
+    return annotated(tf.constant(pixels, tf.float32), box, tf.zeros(1, tf.int32))
+
+
+SMALL = [draw_small(number) for number in range(COUNT)]
 EVERYTHING = BoxAugmentation(
     horizontal_flip=True,
     vertical_flip=True,
@@ -29,15 +44,15 @@ EVERYTHING = BoxAugmentation(
 SIMPLE = BoxAugmentation(horizontal_flip=True, vertical_flip=True, scale=0.4, aspect=0.3, contrast=0.1)
 
 
-def read(position):
-    parts = tf.numpy_function(
-        lambda i: [part.numpy() for part in IMAGES[i]], [position], [spec.dtype for spec in SIGNATURE]
-    )
-    return AnnotatedImage(*(tf.ensure_shape(part, spec.shape) for part, spec in zip(parts, SIGNATURE, strict=True)))
-
-
 @functools.cache
-def traced(augmentation, seed):
+def traced(augmentation, seed, small):
+    images = SMALL if small else IMAGES
+
+    def read(position):
+        dtypes = [spec.dtype for spec in SIGNATURE]
+        parts = tf.numpy_function(lambda i: [part.numpy() for part in images[i]], [position], dtypes)
+        return AnnotatedImage(*(tf.ensure_shape(part, spec.shape) for part, spec in zip(parts, SIGNATURE, strict=True)))
+
     def one(epoch, index):
         draws = Draws(seed, epoch, index[tf.newaxis], tf.zeros(1, tf.int64))
         return boxes.augment(read, COUNT, (72, 96), augmentation, draws)
@@ -46,11 +61,14 @@ def traced(augmentation, seed):
     return tf.function(one, input_signature=specs, autograph=False, jit_compile=False)
 
 
-def augmented(augmentation, epochs=(0,), *, seed=0, twice=False):
-    """Returns all images of all epochs in one list, made by several threads; `twice`: then again, in reverse order."""
+def augmented(augmentation, epochs=(0,), *, seed=0, twice=False, small=False):
+    """Returns all images of all epochs in one list, made by several threads; `twice`: then again, in reverse order.
+
+    `small`: of SMALL instead of IMAGES.
+    """
     places = [(epoch, index) for epoch in epochs for index in range(COUNT)]
     places += places[::-1] if twice else []
-    one = traced(augmentation, seed)
+    one = traced(augmentation, seed, small)
     data = tf.data.Dataset.from_tensor_slices(tf.constant(places, tf.int64))
     data = data.map(lambda place: one(place[0], place[1]), num_parallel_calls=3)
     return [AnnotatedImage(*(part.numpy() for part in image)) for image in data]
@@ -100,6 +118,50 @@ def test_boxes_follow_their_pixels_through_all_steps():
             np.testing.assert_allclose(find(image.image, label), box, atol=1.5)
             found += 1
     assert found > 3 * COUNT
+
+
+EACH = {
+    "horizontal_flip": {"horizontal_flip": True},
+    "vertical_flip": {"vertical_flip": True},
+    "rotation": {"rotation": 15.0},
+    "scale": {"scale": 0.5},
+    "scale_range": {"scale_range": (0.1, 2.0)},
+    "aspect": {"aspect": 0.5},
+    "brightness": {"brightness": 0.3},
+    "contrast": {"contrast": 0.5},
+    "saturation": {"saturation": 0.5},
+    "hue": {"hue": 0.5},
+    "mosaic": {"mosaic": 1.0},
+    "mixup": {"mixup": 1.0},
+    "copy_paste": {"copy_paste": 1.0},
+    **{f"autoaugment {policy}": {"autoaugment": policy} for policy in ("v0", "v1", "v2", "v3")},
+}
+LOOSE = ("rotation", "mixup", "autoaugment")
+"""Boxes of turned and sheared objects are larger; parts of objects fade or are cut out."""
+
+
+def test_each_augmentation_is_tested():
+    assert {name.partition(" ")[0] for name in EACH} == {field.name for field in fields(BoxAugmentation)} - {
+        "min_share"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [thorough(name) if name.endswith("v0") else name for name in EACH])  # v1 has its lines
+def test_a_rectangle_stays_in_its_box(name):
+    """Of the pixels in color, each is in a box; and they fill it, where only flips, scales and crops change it."""
+    filled = 0
+    for image in augmented(BoxAugmentation(**EACH[name]), range(4), small=True):
+        marked = np.ptp(image.image, axis=-1) > 100
+        center = np.argwhere(marked)[:, np.newaxis] + 0.5
+        inside = (center > image.boxes_yxyx[:, :2] - 1.5) & (center < image.boxes_yxyx[:, 2:] + 1.5)
+        assert inside.all(axis=-1).any(axis=-1).all()
+        for box in image.boxes_yxyx[(image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2] >= 8).all(axis=1)]:
+            (top, left), (bottom, right) = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
+            part = marked[top:bottom, left:right]
+            filled += part.mean() > 0.7
+            assert part.mean() > 0.7 or name.startswith(LOOSE)
+    assert filled > COUNT
 
 
 def test_a_mosaic_has_objects_of_several_images(varied):
