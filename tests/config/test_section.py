@@ -237,6 +237,13 @@ def test_anchors_of_any_levels_can_be_found(levels: tuple[str, ...], count: int)
     assert section.with_network(described) == section
 
 
+def test_a_section_takes_another_detector_of_its_task() -> None:
+    network = config.detector("efficientdet-lite0", neck_channels=8)
+    described = dataclasses.replace(network, backbone=config.architecture("resnet"))
+    section = config.EfficientDetSettings().with_network(described)
+    assert section.describe(described.backbone) == described
+
+
 def test_a_description_takes_its_normalization_from_the_config() -> None:
     given = ["model.mean=1,2,3", "model.std=4,5,6", "task.name=yolo"]
     described = config.override(config.Experiment(), given).description

@@ -284,12 +284,13 @@ class ObjectDetectionSettings(TaskSettings):
     @property
     def published(self) -> Any:
         """The published detector from which `network` was derived."""
+        return self._variant(self.network.name)
+
+    def _variant(self, name: str) -> Any:
         variants = keys(type(self))["network"].metadata[VARIANTS]
-        if self.network.name not in variants:
-            raise UserError(
-                f"config: task.network.name is {self.network.name!r}; {nearest(self.network.name, variants)}"
-            )
-        return variants[self.network.name]
+        if name not in variants:
+            raise UserError(f"config: task.network.name is {name!r}; {nearest(name, variants)}")
+        return variants[name]
 
     @property
     def published_resolution(self) -> int:
@@ -303,7 +304,7 @@ class ObjectDetectionSettings(TaskSettings):
     def with_network(self, description: Architecture | Detector | rcnn.RCNN) -> Self:
         """See `TaskSettings`."""
         assert isinstance(description, Detector)
-        return replace(self, network=replace(description, backbone=self.published.backbone))
+        return replace(self, network=replace(description, backbone=self._variant(description.name).backbone))
 
     def for_reading(self) -> Self:
         """See `TaskSettings`."""
