@@ -346,8 +346,8 @@ def _resampled_precisions(
     step = max(1, CHUNK // max(1, len(hits)))
     for start in range(0, len(values) if len(hits) else 0, step):
         part = slice(start, start + step)
-        found = np.cumsum(times[image[hits], part], axis=0)
-        precision = found / np.maximum(np.cumsum(number @ times[:, part], axis=0), 1)
+        found = np.cumsum(times[image[hits], part], axis=0, dtype=np.int32)
+        precision = found / np.maximum(np.cumsum(number @ times[:, part], axis=0, dtype=np.int32), 1)
         envelope = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
         reached = np.searchsorted(RECALLS, found / np.maximum(objects[part], 1), side="right")
         values[part] = (np.diff(reached, axis=0, prepend=0) * envelope).sum(axis=0) / len(RECALLS)
