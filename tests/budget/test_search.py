@@ -224,7 +224,6 @@ def test_a_search_that_is_stopped_ends_with_the_best_so_far(verbs, trained, tmp_
         assert {record.job for record in store.records()} == ended  # nothing else was trained on a fold
 
 
-@only_thorough
 def test_int8_is_evaluated_as_it_is_exported(verbs, trained, tmp_path):
     form = "--config.budget.format=litert", "--config.budget.int8=true", "--config.forecast=false"
     finish(verbs, trained, tmp_path / "search", *form)
