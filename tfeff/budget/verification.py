@@ -14,7 +14,7 @@ from tfeff.budget.study import Study
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.evaluation import (
     average_precisions,
-    bootstrap_mean_average_precision,
+    bootstrap_average_precisions,
     match,
     mean_average_precision,
     percentile_interval,
@@ -121,6 +121,6 @@ def export_loss(trained: Predictions, exported: Predictions, images: Dataset) ->
         difference, half = paired_difference(one, other, 0.975, images.groups)
         return Loss(difference, difference - half, difference + half, count)
     matchings = [match(detections(each), images.objects, images.num_classes) for each in (trained, exported)]
-    resampled = bootstrap_mean_average_precision(matchings)
+    resampled = mean_average_precision(bootstrap_average_precisions(matchings))
     means = [float(mean_average_precision(average_precisions(each))) for each in matchings]
     return Loss(means[0] - means[1], *percentile_interval(resampled[0] - resampled[1], count), count)
