@@ -82,7 +82,8 @@ class BestDirection:
     """The outcome of `choice=surface`.
 
     Attributes:
-        coefficients: α, β and γ; the member of their family at the largest `design.phis` has about that cost.
+        coefficients: α, β and γ; the member at the largest φ of `design.phis` has about `budget.macs`^φ times the
+            multiply-adds of the baseline.
         metric: name of the objective.
         bounded: whether it is in [0, 1].
         validated: number of images on which a training is validated.

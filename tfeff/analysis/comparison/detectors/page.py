@@ -82,8 +82,8 @@ _ERRORS = (
     "type were fixed, whatever their score."
 )
 _PAIRED = (
-    " In parentheses: points more than the detector with the highest mAP, with the 95 % interval of the same resamples "
-    "of the images, not adjusted for the number of comparisons."
+    " In parentheses: the difference from the detector with the highest mAP, in points, with the 95 % interval of the "
+    "same resamples of the images, not adjusted for the number of comparisons."
 )
 _PUBLISHED = (
     "Published detectors, single model and single scale. Ratios are relative to the smallest EfficientDet that is at "
