@@ -104,9 +104,8 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
             try:
                 findings = run(study, directory, store, processes, Console(), exports, clock)
             except Stopped as stop:
-                if stop.best:
-                    command = _command(f"--config.budget.minutes={stop.minutes:g}")
-                    say(f"best so far: {stop.best}; to train and export it now:\n{command}", error=True)
+                command = _command(f"--config.budget.minutes={stop.minutes:g}")
+                say(f"best so far: {stop.best}; to train and export it now:\n{command}", error=True)
                 raise
             listed = _to_label(settings, findings.delivered.workdir)
             findings = dataclasses.replace(findings, to_label=listed)

@@ -35,7 +35,7 @@ from tfeff.config import (
     Training,
     architecture,
 )
-from tfeff.errors import DivergedError, UserError
+from tfeff.errors import DivergedError, Interrupted, UserError
 from tfeff.execution.local import LocalProcesses
 from tfeff.trials.allocation import JobPlan
 from tfeff.trials.progress import Rate
@@ -598,6 +598,23 @@ def test_the_best_so_far_is_what_a_search_without_more_time_chooses():
     assert re.fullmatch(
         r"A, mean validation accuracy 0\.867 \(95 % CI 0\.\d+ to 0\.\d+\) over 3 folds", found.best_so_far()
     )
+
+
+def test_a_search_that_is_stopped_in_the_training_of_the_choice_is_continued_by_the_same_command_alone():
+    stop = Interrupted(2, "stopped")
+    found = competition({"a": (0.9, 0.9)}, minutes=10)
+    assert search._stopped(found, stop) is stop  # nothing is trained
+    found.compete()
+    found.clock.seconds = 100.0
+    stopped = search._stopped(found, stop)
+    assert (stopped.minutes, stopped.signal_number) == (1.66, 2)
+    assert stopped.best.startswith("A, mean validation accuracy 0.900")
+    found.time.moment("choice")
+    assert search._stopped(found, stop) is stop
+    again = competition({"a": (0.9, 0.9)}, minutes=10)
+    again.time._store.facts = found.time._store.facts
+    again.compete()
+    assert search._stopped(again, stop) is stop  # stopped once more, before it comes there again
 
 
 def test_beside_the_first_training_run_others_that_take_hardly_longer():

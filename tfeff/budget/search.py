@@ -38,11 +38,11 @@ FREE = (
 
 
 class Stopped(Interrupted):
-    """Ctrl-C or SIGTERM stopped a search.
+    """Ctrl-C or SIGTERM stopped a search which has a best network, but has not begun to train the choice.
 
     Args:
         stop: the interruption, of a search or of a training.
-        best: the best network so far, in words; empty if there is none.
+        best: the best network so far, in words.
         minutes: a value of `budget.minutes` with which the search, resumed, ends with this network.
     """
 
@@ -134,7 +134,7 @@ def run(
     Raises:
         UserError: the images have changed since the first trial, every candidate failed, or no network meets the budget
             when it is exported.
-        Stopped: after Ctrl-C or SIGTERM; finished trials are stored.
+        Interrupted: after Ctrl-C or SIGTERM; finished trials are stored. `Stopped` before the training of the choice.
     """
     settings = study.settings
     _claim(study, store)
@@ -157,9 +157,7 @@ def run(
             found = prospects(competition, delivered.name) if settings.forecast else ""
             moments = Moments(began, ready, competition.time.moment("end"))
         except Interrupted as stop:
-            # Rounded down, so that they are over when the search resumes.
-            minutes = max(0.01, math.floor(watch.seconds / 0.6) / 100)
-            raise Stopped(stop, competition.best_so_far(), minutes) from None
+            raise _stopped(competition, stop) from None
         finally:
             watch.save()
     return Findings(
@@ -179,6 +177,18 @@ def run(
         moments=moments,
         failed=Records(store.records()).failed,
     )
+
+
+def _stopped(competition: Competition, stop: Interrupted) -> Interrupted:
+    """Returns the interruption of a search, as `Stopped` if other minutes can end it with the best network so far.
+
+    Once the choice is being trained, its epochs may be those of these minutes alone: only the same command continues.
+    """
+    best = competition.best_so_far()
+    if not best or competition.time.reached("choice"):
+        return stop
+    # Rounded down, so that they are over when the search resumes.
+    return Stopped(stop, best, max(0.01, math.floor(competition.time.seconds / 0.6) / 100))
 
 
 def _claim(study: Study, store: TrialStore) -> None:

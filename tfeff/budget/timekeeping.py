@@ -96,7 +96,10 @@ class Timekeeper:
     def decide(self, name: str, decision: Callable[[], Any]) -> Any:
         """Returns a decision that depends on the time: the stored one, or the one that is made now."""
         self._watch.save()
-        return self._store.cached(f"decision {self._key} {name}", decision)
+        return self._store.cached(self._fact(name), decision)
+
+    def _fact(self, decision: str) -> str:
+        return f"decision {self._key} {decision}"
 
     @property
     def feature_rate(self) -> Rate | None:
@@ -257,6 +260,10 @@ class Timekeeper:
     def moment(self, name: str) -> float:
         """Returns the second of the search at which it first came here."""
         return float(self.decide(f"moment of {name}", lambda: self.seconds))
+
+    def reached(self, name: str) -> bool:
+        """Returns whether this call or an earlier one came to a `moment`."""
+        return self._store.fact(self._fact(f"moment of {name}")) is not None
 
     def affordable_paces(self, names: Sequence[str], stored: Paces | None = None) -> Paces:
         """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.
