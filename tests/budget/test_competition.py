@@ -553,9 +553,9 @@ def test_finished_trainings_count_although_there_is_no_time_for_more_of_them():
         each.time.rate = Rate(start=0.0, per_image=0.25, per_mac=0.0)  # 25 s a pass
     assert found.time.affordable_paces("abcd")[0] < 1
     found.store.write_fact("pace", "1.0")
-    assert found._stored_paces("abcd") is None
+    assert found._stored_paces() is None
     found.runner.end(Job("a", 0, 0, 2))
-    assert found._stored_paces("abcd") == (1.0, 1.0)
+    assert found._stored_paces() == (1.0, 1.0)
     assert again.time.affordable_paces("abcd", (1.0, 1.0))[0] == 1.0
 
 
@@ -568,6 +568,26 @@ def test_a_search_whose_minutes_are_over_when_it_resumes_ends_with_the_final_tra
     assert over.time.pace_of_choice("a", taught=False) == 0.8
     assert (late.pace, late.time.final_pace) == (0.5, 0.2)
     assert late.time.pace_of_choice("a", taught=False) == 0.2
+
+
+def test_a_network_that_takes_long_remains_the_best_so_far_after_a_shortened_training(monkeypatch):
+    """It alone was trained, for 10 of 20 epochs; the other one takes a tenth of the time."""
+    found = detectors(["large", "small"], minutes=1, passes=20)
+    found.study.detects, made = False, found.study.candidate
+    macs = {"large": 10000, "small": 1000}
+    found.study.candidate = lambda name, precision, pace: replace(made(name, precision, pace), macs=macs[name])
+    monkeypatch.setattr(probing, "run", lambda *_: {})
+    monkeypatch.setattr("tfeff.budget.competition.measured_rate", lambda *_: Rate(0.0, 0.0, 1e-5))
+    found._set_pace(1.0)
+    found.time._over, found.clock.seconds = True, 60.0
+    found.store.write_fact("pace", "0.5")
+    found.store.write_fact("final pace", "0.8")
+    found.runner.end(Job("large-e10", 0, 0, 10))
+    found.screen()
+    assert (found.pace, found.time.final_pace, found.alive) == (0.5, 0.8, ["large"])
+    found.compete()
+    assert found.ranking().chosen == "large"
+    assert found.runner.ended == {Job("large-e10", 0, 0, 10)}
 
 
 def test_the_best_so_far_is_what_a_search_without_more_time_chooses():

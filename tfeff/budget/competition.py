@@ -140,7 +140,7 @@ class Competition:
         if self.study.may_shorten:
             out = self._without_time("if shortened", race.SHORT)
             names = [name for name in self._order() if name not in out]
-            self._set_pace(*self.time.affordable_paces(names, self._stored_paces(names)))
+            self._set_pace(*self.time.affordable_paces(names, self._stored_paces()))
             self._say_reuse()
             # Trainings on the first fold turned out to be as short as the short ones.
             self._return_late(lambda name: self._at_pace(name, race.SHORT).name == self.candidates[name].name)
@@ -150,12 +150,15 @@ class Competition:
     def _at_pace(self, name: str, pace: float) -> Candidate:
         return self.study.candidate(name, self.precision, pace)
 
-    def _stored_paces(self, names: Sequence[str]) -> Paces | None:
-        """Returns the paces of an earlier call that stored trainings; None if there are none of these candidates."""
+    def _stored_paces(self) -> Paces | None:
+        """Returns the paces of an earlier call that stored trainings; None if there are none of those that are left.
+
+        Also a candidate counts that there is no time to train again.
+        """
         stored = self.store.fact(PACE)
         if stored is None:
             return None
-        jobs = [_job(self._at_pace(name, float(stored)), self.blocks[0]) for name in names]
+        jobs = [_job(self._at_pace(name, float(stored)), self.blocks[0]) for name in self.alive]
         if not self.runner.ended.intersection(jobs):
             return None
         return float(stored), float(self.store.fact(FINAL_PACE) or stored)
