@@ -828,6 +828,17 @@ def test_a_choice_that_loses_accuracy_by_the_export_gives_way_to_one_that_may_be
         assert found.fates[name].reason.startswith(f"when it is exported, it loses {100 * losses[name]:.1f} points")
 
 
+def test_a_network_that_was_dropped_and_loses_accuracy_by_the_export_is_delivered_as_one_that_was_dropped(monkeypatch):
+    values, called = {"good": (0.9, 0.9), "poor": (0.5, 0.5), "worst": (0.4, 0.4)}, []
+    found = competition(values, latencies=dict.fromkeys(values, 0.009))
+    found.compete()
+    reason = found.fates["poor"].reason
+    latencies = {"good": 0.011, "poor": 0.009, "worst": 0.009}
+    chosen = delivered(found, monkeypatch, latencies, exported_with({"poor": 0.05}, called))
+    assert (chosen.name, chosen.dropped, called) == ("poor", reason, ["good", "poor"])
+    assert stages(found) == {"good": "measured", "poor": "chosen", "worst": "race"}
+
+
 def test_without_time_a_choice_that_loses_accuracy_by_the_export_stays(monkeypatch):
     called = []
     found = competition(VALUES, minutes=10)

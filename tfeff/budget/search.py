@@ -19,6 +19,7 @@ from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.budget.teachers import Teacher, teacher
+from tfeff.budget.verification import Loss
 from tfeff.errors import DivergedError, Interrupted, UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
@@ -239,38 +240,48 @@ class _Reporter(Reporter):
 def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Delivered:
     """Trains the choice on all training images, exports, measures and verifies it; the next one if that fails.
 
-    It also fails if the exported network misses the budget, or if it is less accurate than the trained one and another
-    network may be better than that. If all that were left miss the budget, those that were dropped as worse are next.
+    It also fails if the exported network is less accurate than the trained one and another network may be better than
+    that. If all that were left miss the budget, those that were dropped as worse are next.
 
     Raises:
         UserError: none meets it.
     """
-    means, misses = competition.means(), list[str]()
-    exported = dict[str, float]()  # those that lose accuracy by the export -> what they are expected to have
-    found: Delivered | None = None
+    means, misses, trained = competition.means(), list[str](), list[str]()
+    losses, expected = dict[str, Loss](), dict[str, float]()  # of those that meet it
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
-        if exported and not (means.get(name, 0.0) > max(exported.values()) and _has_time(competition, name)):
+        mean = means.get(name, -math.inf)
+        if expected and not (mean > max(expected.values()) and _has_time(competition, name)):
             continue
-        label, dropped, found = competition.candidates[name].label, competition.fates.get(name), None
+        label = competition.candidates[name].label
         try:
-            found = _attempt(competition, name, workdir)
+            found = _attempt(competition, name, workdir, trained)
         except NotDeliveredError as error:
             misses.append(f"{label}: {error}")
             continue
-        loss = found.verified.loss
-        if name not in means or not loss.matters(competition.study):
-            before = None if dropped is None else dropped.reason
-            return _chosen(competition, ranking, dataclasses.replace(found, dropped=before))
-        exported[name] = means[name] - loss.value
-        competition.drop(name, "exported", f"when it is exported, it loses {loss.text}")
-        competition.runner.progress.say(f"{label}: {competition.fates[name].reason}")
-    if not exported:
+        loss = losses[name] = found.verified.loss
+        expected[name] = mean
+        if not loss.matters(competition.study):
+            break
+        expected[name] -= loss.value
+        competition.runner.progress.say(f"{label}: {_lossy(loss)}")
+    if not expected:
         raise UserError(f"config: budget: no candidate meets it when it is exported: {'; '.join(misses)}")
-    best = max(exported, key=exported.__getitem__)
-    if found is None or found.name != best:  # another one is in its place
-        del competition.fates[best]
-        found = _attempt(competition, best, workdir)
-    return _chosen(competition, ranking, found)
+    best = max(expected, key=expected.__getitem__)
+    if trained[-1] != best:  # another one is in its place
+        found = _attempt(competition, best, workdir, trained)
+    dropped = competition.fates.get(best)
+    competition.fates |= {name: Fate("exported", _lossy(loss)) for name, loss in losses.items()}
+    competition.fates[best] = Fate("chosen", "the choice")
+    for name in ranking.order:
+        reason = "not the best by its mean over the folds"
+        if name == ranking.best:
+            reason = "a cheaper network loses less than objective.margin"
+        competition.fates.setdefault(name, Fate("beaten", reason))
+    return dataclasses.replace(found, dropped=None if dropped is None else dropped.reason)
+
+
+def _lossy(loss: Loss) -> str:
+    return f"when it is exported, it loses {loss.text}"
 
 
 def _has_time(competition: Competition, name: str) -> bool:
@@ -279,8 +290,11 @@ def _has_time(competition: Competition, name: str) -> bool:
     return bool(competition.time.decide(f"{name} after a loss by the export", decision))
 
 
-def _attempt(competition: Competition, name: str, workdir: Path) -> Delivered:
+def _attempt(competition: Competition, name: str, workdir: Path, trained: list[str]) -> Delivered:
     """Trains a candidate on all training images, exports, measures and verifies it.
+
+    Args:
+        trained: candidates that were trained for this, one after the other; this one is added if it is or was.
 
     Raises:
         NotDeliveredError: its training diverges, it cannot be exported, or it misses the budget; its fate says so.
@@ -291,6 +305,7 @@ def _attempt(competition: Competition, name: str, workdir: Path) -> Delivered:
     measured = None if pace is None else competition.measures.known(_costs_key(competition, name, pace, taught))
     if measured is None and not competition.fits(name):
         raise NotDeliveredError(competition.fates[name].reason)
+    trained.append(name)
     excess = None if measured is None else study.bounds.exceeded(measured)
     if excess is None:
         run = None if taught is None else _train_teacher(competition, taught, workdir.parent / TEACHERS)
@@ -314,17 +329,6 @@ def _attempt(competition: Competition, name: str, workdir: Path) -> Delivered:
     competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
     say(f"{label} misses the budget: exported, it has {excess.text}")
     raise NotDeliveredError(excess.text)
-
-
-def _chosen(competition: Competition, ranking: Ranking, delivered: Delivered) -> Delivered:
-    """Records what became of the choice and of those that were left."""
-    competition.fates[delivered.name] = Fate("chosen", "the choice")
-    for other in ranking.order:
-        reason = "not the best by its mean over the folds"
-        if other == ranking.best:
-            reason = "a cheaper network loses less than objective.margin"
-        competition.fates.setdefault(other, Fate("beaten", reason))
-    return delivered
 
 
 def _reporter(competition: Competition) -> "_Reporter":
