@@ -181,6 +181,21 @@ def test_a_loss_by_the_export_is_stated_if_it_is_certain_and_large(loss, margin,
     assert ("The export costs 4.0 points (95 % interval 2.0 to 6.0, on 500 training" in answer(found)) is stated
 
 
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        (("beaten", "failed", "measured"), "no other network that was expected to be better could be delivered in time"),
+        (("exported", "beaten"), "1 other network was trained, too, and not better when exported"),
+        (("exported", "exported"), "2 other networks were trained, too, and not better when exported"),
+    ],
+)
+def test_what_was_done_about_a_loss_by_the_export_is_stated(stages, words):
+    found = findings()
+    object.__setattr__(found.delivered.verified, "loss", Loss(0.04, 0.02, 0.06, 500))
+    found.fates = {str(number): Fate(stage, "") for number, stage in enumerate(stages)}
+    assert f"on 500 training images), probably more on new ones; {words}." in answer(found)
+
+
 def test_a_network_in_place_of_one_that_loses_accuracy_by_the_export():
     found = findings()
     name, best, _ = found.ranking.order
@@ -266,15 +281,13 @@ def test_why_there_is_no_forecast_is_stated():
     found = findings()
     assert "forecast" not in answer(found)
     found.no_forecast = "no time was left; a forecast requires about 9 minutes or more (budget.minutes=9)"
-    assert answer(found).endswith(
-        f"There is no forecast of what more images or compute would bring: {found.no_forecast}."
-    )
+    assert f"There is no forecast of what more images or compute would bring: {found.no_forecast}." in answer(found)
 
 
 def test_images_to_label_next_are_stated():
     found = findings()
     found.to_label = ToLabel("photos", 2000, 100, Path("best/analysis/label_next.csv"))
-    assert answer(found).endswith(
+    assert (
         "Labels of 100 of the 2,000 images of photos would teach it most (uncertain ones that differ from each other): "
         "best/analysis/label_next.csv lists them."
-    )
+    ) in answer(found)

@@ -161,9 +161,11 @@ def _lost(findings: Findings) -> str:
     loss = findings.delivered.verified.loss
     if not loss.matters(findings.study):
         return ""
-    return (
-        f"The export costs {loss.text}, probably more on new ones; no other network was expected to be better in time."
-    )
+    others = sum(fate.stage == "exported" for fate in findings.fates.values())
+    tried = "no other network that was expected to be better could be delivered in time"
+    if others:
+        tried = f"{counted(others, 'other networks')} {'were' if others > 1 else 'was'} trained, too, and not better when exported"
+    return f"The export costs {loss.text}, probably more on new ones; {tried}."
 
 
 def metric_words(study: Study) -> str:
