@@ -8,7 +8,7 @@ import pytest
 from tests.budget.test_study import study_of
 from tfeff.budget.answer import answer, evaluated, growth
 from tfeff.budget.delivery import Delivered
-from tfeff.budget.labels import ToLabel
+from tfeff.budget.labels import Labels, ToLabel
 from tfeff.budget.limits import Bounds
 from tfeff.budget.prospects import Check
 from tfeff.budget.search import Moments
@@ -184,7 +184,10 @@ def test_a_loss_by_the_export_is_stated_if_it_is_certain_and_large(loss, margin,
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        (("beaten", "failed", "measured"), "no other network that was expected to be better could be delivered in time"),
+        (
+            ("beaten", "failed", "measured"),
+            "no other network that was expected to be better could be delivered in time",
+        ),
         (("exported", "beaten"), "1 other network was trained, too, and not better when exported"),
         (("exported", "exported"), "2 other networks were trained, too, and not better when exported"),
     ],
@@ -210,7 +213,7 @@ def test_a_network_in_place_of_one_that_loses_accuracy_by_the_export():
     [
         ((60, 90, 120), 1.0, " minutes of 2."),
         ((150, 160, 160), 1.0, ": they were over before the training of the choice."),
-        ((60, 110, 160), 1.0, ": the forecast of more images and compute took longer than expected."),
+        ((60, 110, 160), 1.0, ": what came after the export took longer than expected."),
         ((60, 150, 150), 0.2, ": the training of the choice could not be shortened further."),
         ((60, 150, 150), 0.8, ": training, evaluation and export of the choice took longer than expected."),
     ],
@@ -223,10 +226,28 @@ def test_the_time_is_stated_and_why_it_was_too_long(moments, pace, words):
     assert words in answer(found)
 
 
+@pytest.mark.parametrize(
+    ("labels", "prospects", "words"),
+    [
+        (True, False, "the examination of labels"),
+        (False, True, "the forecast of more images and compute"),
+        (True, True, "the examination of labels and the forecast of more images and compute"),
+    ],
+)
+def test_what_took_too_long_after_the_export_is_named(labels, prospects, words):
+    found = findings("budget.minutes=2")
+    found.moments = Moments(60.0, 110.0, 160.0)
+    found.labels = Labels(600, 0, 600, 0.0, -0.01, 0.01) if labels else None
+    found.prospects = forecast() if prospects else None
+    assert answer(found).endswith(f"minutes of 2: {words} took longer than expected.")
+
+
 def test_another_training_of_a_choice_explains_the_time():
     found = findings("budget.minutes=1")
-    found.ranking.chosen = "another"
     found.moments = Moments(50.0, 120.0, 120.0)
+    found.ranking.chosen = "another"  # which missed the budget before any training on all images
+    assert "more than one choice" not in answer(found)
+    object.__setattr__(found.delivered, "others", 1)
     assert answer(found).endswith("The search took 2.0 minutes of 1: more than one choice was trained.")
 
 

@@ -821,6 +821,7 @@ def test_a_choice_that_loses_accuracy_by_the_export_gives_way_to_one_that_may_be
     found.compete()
     chosen = delivered(found, monkeypatch, dict.fromkeys(VALUES, 0.001), exported_with(losses, called))
     assert (chosen.name, called) == (delivered_one, tried)
+    assert chosen.others == len(set(tried)) - 1
     assert found.fates[delivered_one].stage == "chosen"
     assert (chosen.dropped is not None) is (delivered_one == "third")  # in the race
     for name in set(called) - {delivered_one}:
@@ -837,6 +838,25 @@ def test_a_network_that_was_dropped_and_loses_accuracy_by_the_export_is_delivere
     chosen = delivered(found, monkeypatch, latencies, exported_with({"poor": 0.05}, called))
     assert (chosen.name, chosen.dropped, called) == ("poor", reason, ["good", "poor"])
     assert stages(found) == {"good": "measured", "poor": "chosen", "worst": "race"}
+
+
+def test_only_networks_that_were_trained_on_all_images_count_as_others(monkeypatch):
+    values = {"slow": (0.92, 0.92), "diverging": (0.91, 0.91), "good": (0.905, 0.905)}
+    found = competition(values, latencies=dict.fromkeys(values, 0.009))
+    found.compete()
+    found.measured, found.measures.networks = (
+        {},
+        lambda networks, classes: iter([{"latency": 0.011 if networks[0].id == "slow" else 0.009}]),
+    )
+
+    def deliver(study, name, *_):
+        if name == "diverging":
+            raise NotDeliveredError("the loss is not finite")
+        return TRAINED
+
+    chosen = delivered(found, monkeypatch, dict.fromkeys(values, 0.009), deliver)
+    assert stages(found) == {"slow": "measured", "diverging": "failed", "good": "chosen"}
+    assert (chosen.name, chosen.others) == ("good", 1)
 
 
 def test_without_time_a_choice_that_loses_accuracy_by_the_export_stays(monkeypatch):

@@ -164,7 +164,8 @@ def _lost(findings: Findings) -> str:
     others = sum(fate.stage == "exported" for fate in findings.fates.values())
     tried = "no other network that was expected to be better could be delivered in time"
     if others:
-        tried = f"{counted(others, 'other networks')} {'were' if others > 1 else 'was'} trained, too, and not better when exported"
+        trained = f"{counted(others, 'other networks')} {'were' if others > 1 else 'was'} trained, too"
+        tried = f"{trained}, and not better when exported"
     return f"The export costs {loss.text}, probably more on new ones; {tried}."
 
 
@@ -282,8 +283,11 @@ def _time(findings: Findings) -> str:
     if moments.choice > 60 * given:
         reason = "they were over before the training of the choice"
     elif moments.delivered <= 60 * given:
-        reason = "the forecast of more images and compute took longer than expected"
-    elif _instead(findings) or any(fate.stage == "exported" for fate in findings.fates.values()):
+        examined = "the examination of labels" if findings.labels is not None else ""
+        forecast = "the forecast of more images and compute" if findings.prospects is not None else ""
+        made = " and ".join(filter(None, (examined, forecast)))
+        reason = f"{made or 'what came after the export'} took longer than expected"
+    elif delivered.others:
         reason = "more than one choice was trained"
     elif delivered.pace <= SHORT:
         reason = "the training of the choice could not be shortened further"

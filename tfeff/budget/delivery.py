@@ -46,6 +46,7 @@ class Delivered:
         evaluation: evaluation on the test images, else on the validation images; None if there are none.
         verified: what the exported network predicts.
         dropped: why it was dropped before those that were left missed the budget; None: it was not.
+        others: number of other networks that were trained on all training images to be chosen.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Delivered:
     pace: float
     teacher: Teacher | None = None
     dropped: str | None = None
+    others: int = 0
 
 
 def teach(study: Study, name: str, precision: str, directory: Path, reporter: training.Reporter) -> Path:

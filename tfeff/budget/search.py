@@ -277,7 +277,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
         if name == ranking.best:
             reason = "a cheaper network loses less than objective.margin"
         competition.fates.setdefault(name, Fate("beaten", reason))
-    return dataclasses.replace(found, dropped=None if dropped is None else dropped.reason)
+    before = None if dropped is None else dropped.reason
+    return dataclasses.replace(found, dropped=before, others=len({*trained} - {best}))
 
 
 def _lossy(loss: Loss) -> str:
