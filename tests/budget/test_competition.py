@@ -620,6 +620,27 @@ def test_the_best_so_far_is_what_a_search_without_more_time_chooses():
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "again"),
+    [
+        ({}, ()),
+        ({"experiment.data.unlabeled": "photos"}, ()),  # these are only listed, when the search is over
+        ({"forecast": False}, ("end",)),
+        ({"experiment.data.test_split": "val"}, ("choice", "delivery", "end")),
+        ({"distill": True}, ("choice", "delivery", "end")),
+        ({"distill": True, "experiment.data.unlabeled": "photos"}, ("choice", "delivery", "end")),
+    ],
+)
+def test_moments_are_those_of_the_first_search_with_the_same_settings(changes, again):
+    first = competition({"a": (0.9, 0.9)}, minutes=10)
+    other = competition({"a": (0.9, 0.9)}, minutes=10, seconds=100.0)
+    other.study.settings = config.override(other.study.settings, changes)
+    other.time._store.facts = first.time._store.facts
+    names = "choice", "delivery", "end"
+    assert [first.time.moment(name) for name in names] == [0.0, 0.0, 0.0]
+    assert {name for name in names if other.time.moment(name) == 100.0} == set(again)
+
+
 def test_a_search_that_is_stopped_in_the_training_of_the_choice_is_continued_by_the_same_command_alone():
     stop = Interrupted(2, "stopped")
     found = competition({"a": (0.9, 0.9)}, minutes=10)

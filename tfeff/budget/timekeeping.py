@@ -258,12 +258,23 @@ class Timekeeper:
         return None if stored is None else (str(stored[0]), str(stored[1]))
 
     def moment(self, name: str) -> float:
-        """Returns the second of the search at which it first came here."""
-        return float(self.decide(f"moment of {name}", lambda: self.seconds))
+        """Returns the second of the search at which it first came here with these settings.
+
+        That includes settings on which trainings on folds do not depend.
+
+        Args:
+            name: `choice`, `delivery` or `end`.
+        """
+        return float(self.decide(self._moment(name), lambda: self.seconds))
 
     def reached(self, name: str) -> bool:
         """Returns whether this call or an earlier one came to a `moment`."""
-        return self._store.fact(self._fact(f"moment of {name}")) is not None
+        return self._store.fact(self._fact(self._moment(name))) is not None
+
+    def _moment(self, name: str) -> str:
+        settings, data = self._study.settings, self._study.settings.experiment.data
+        decisive = [data.test_split, settings.distill and data.unlabeled, name == "end" and settings.forecast]
+        return f"moment of {name} {json.dumps(decisive)}"
 
     def affordable_paces(self, names: Sequence[str], stored: Paces | None = None) -> Paces:
         """Returns the shares of their epochs for which there is time: of trainings on folds, and of the final one.
