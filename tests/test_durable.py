@@ -1,11 +1,13 @@
 """Files and directories are complete or absent, also if a process is killed or two write at once."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfeff.durable import replacing, staged, write, write_listing, write_record
@@ -59,6 +61,17 @@ def test_files_of_an_earlier_record_are_removed_and_no_others(tmp_path):
     write_record(directory / "report.json", {"value": 1}, files[1:2])
     assert [file.exists() for file in (*files, outside)] == [False, True, True, True]
     assert json.loads((directory / "report.json").read_text()) == {"value": 1, "files": ["figures/b.png"]}
+
+
+def test_infinity_and_nan_become_null(tmp_path):
+    record = {"low": -math.inf, "rows": [{"values": (1.5, math.nan, np.float64("inf"))}], "count": 3, "name": "inf"}
+
+    def refuse(name):
+        raise ValueError(name)
+
+    write_record(tmp_path / "report.json", record, [])
+    found = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert found == {"low": None, "rows": [{"values": [1.5, None, None]}], "count": 3, "name": "inf", "files": []}
 
 
 def interrupt(target):

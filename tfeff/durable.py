@@ -4,6 +4,7 @@ import errno
 import fcntl
 import itertools
 import json
+import math
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -42,16 +43,25 @@ def write_listing(path: Path, content: str | None) -> Path | None:
 
 def write_record(path: Path, record: Mapping[str, Any], files: Iterable[Path]) -> None:
     """Writes JSON with the names of the files that belong to it, relative to its directory; removes those of an earlier
-    record that are none of them."""
+    record that are none of them. Infinity and NaN, which JSON does not have, become null."""
     names = sorted(str(file.relative_to(path.parent)) for file in files)
     try:
         earlier = json.loads(path.read_text()).get("files", [])
     except (OSError, ValueError):
         earlier = []
-    write(path, json.dumps({**record, "files": names}, indent=1) + "\n")
+    write(path, json.dumps(_finite({**record, "files": names}), indent=1, allow_nan=False) + "\n")
     for file in (path.parent / name for name in set(earlier) - set(names)):
         if file.resolve().is_relative_to(path.parent.resolve()):
             file.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """Returns a JSON value without infinity and NaN."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
