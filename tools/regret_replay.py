@@ -24,7 +24,7 @@ from tfeff.budget.competition import Competition
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.search import open_store
 from tfeff.budget.study import Study
-from tfeff.budget.timekeeping import DELIVERY_SECONDS
+from tfeff.budget.timekeeping import delivery_seconds
 from tfeff.execution.executor import Function, Outcome
 from tfeff.networks import Architecture
 from tfeff.trials import worker
@@ -154,7 +154,7 @@ def search(study: Study, recorded: Recorded, seconds: float, folds: Sequence[int
         study: the study of one budget. Its costs are exact, so nothing is exported.
         folds: fold of the search -> stored fold.
     """
-    settings = config.replaced(study.settings, {"budget.minutes": (seconds + DELIVERY_SECONDS) / 60})
+    settings = config.replaced(study.settings, {"budget.minutes": (seconds + delivery_seconds(study)) / 60})
     values = {each.name: getattr(study, each.name) for each in dataclasses.fields(study)}
     study = _Unshortened(**values | {"settings": settings})
     with tempfile.TemporaryDirectory() as name, open_store(Path(name), settings) as store:

@@ -21,7 +21,7 @@ from tfeff.budget.probing import Probe
 from tfeff.budget.search import open_store, run, watch
 from tfeff.budget.study import Estimates, prepare
 from tfeff.budget.teachers import Teacher
-from tfeff.budget.timekeeping import IMAGES_TO_INHERIT
+from tfeff.budget.timekeeping import DELIVERY_SECONDS, IMAGES_TO_INHERIT, MACS_PER_SECOND
 from tfeff.budget.verification import Loss, Verification
 from tfeff.config import (
     BudgetSearch,
@@ -124,6 +124,8 @@ def competition(values, minutes=None, seconds=0.0, metric="validation_accuracy",
             name: SimpleNamespace(id=name, start=SimpleNamespace(kind="imagenet"), inherits=False) for name in values
         },
         examples=(100, 50),
+        found={},
+        whole=SimpleNamespace(count=0),
         num_classes=2,
         validation_trials=1000.0,
         final_passes=lambda name, pace=1.0, taught=False: (8 if taught else 2) * pace * IMAGES,
@@ -447,6 +449,26 @@ def test_shortened_trainings_are_followed_by_a_shortened_final_one():
     found.time.pace = 0.1  # for which the candidates have their epochs
     assert found.time.affordable("ab", 0.01, tolerant=False) == ["a", "b"]
     assert found.time.affordable("ab", 0.1, tolerant=False) == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "split", "kept"),
+    [
+        (Limits(minutes=10, latency="10ms"), "test", (1500 + 300) * 0.02),
+        (Limits(minutes=10, latency="10ms"), "train", 300 * 0.02),
+        (Limits(minutes=10, macs="1G"), "validation", (1500 + 300) * 4e8 / MACS_PER_SECOND),
+        (Limits(minutes=10, latency="10ms", latencies="phone.json"), "test", (1500 + 300) * 4e8 / MACS_PER_SECOND),
+    ],
+)
+def test_time_is_kept_for_the_predictions_of_the_slowest_exported_network(budget, split, kept):
+    found = competition({"fast": (0.9, 0.9), "slow": (0.9, 0.9)}, minutes=10)
+    study = found.study
+    study.settings = replace(study.settings, budget=budget)
+    study.found, study.whole.count = {split: SimpleNamespace(images=1500)}, 300
+    study.costs = {"fast": {"macs": 1e8, "latency": 0.01}, "slow": {"macs": 4e8, "latency": 0.02}}
+    if budget.latency is None:
+        study.costs = {name: {"macs": costs["macs"]} for name, costs in study.costs.items()}
+    assert found.time.deadline(1.0, "") == pytest.approx(600 - DELIVERY_SECONDS - kept)
 
 
 def test_time_is_kept_for_the_teacher_and_for_what_it_teaches():

@@ -2,16 +2,22 @@
 
 import html
 import json
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.budget.test_study import study_of
 from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough
 from tests.verbs import ROOT, Done, Verbs
 from tfeff import config, training
+from tfeff.budget import delivery
 from tfeff.budget.delivery import make_way
+from tfeff.budget.search import open_store
+from tfeff.budget.verification import Loss, Verification
 
 TINY = """
 from tfeff.config import *
@@ -193,3 +199,37 @@ def test_keys_of_classifiers_are_refused_for_boxes(verbs, source, tmp_path):
         *(f"--config.data.source={source}", "--config.task.crop=false"),
     )
     done.fails_with("experiment.task.crop", "experiment.task.name is yolo")
+
+
+def test_the_export_is_evaluated_again_if_the_evaluation_of_the_network_or_its_form_differs(monkeypatch, tmp_path):
+    verified = list[str]()
+    report, loss = {"top1": 0.9}, Loss(0.01, -0.01, math.inf, 500)
+
+    def verify(workdir, model, exported, split, reporter):
+        verified.append(split)
+        return Verification({"top1": 0.8}, loss)
+
+    monkeypatch.setattr(delivery, "verify", verify)
+    monkeypatch.setattr(delivery, "_export", lambda *_: tmp_path / "saved_model")
+    monkeypatch.setattr(delivery.serving, "exportable", lambda *_: None)
+    for name in ("train", "trained_model"):
+        monkeypatch.setattr(delivery.training, name, lambda *_, **__: None)
+    evaluation = SimpleNamespace(split="test", report=report)
+    monkeypatch.setattr(delivery.training, "finish_run", lambda *_: evaluation)
+
+    def delivered(store, *changes):
+        study = study_of(*changes)
+        reporter = training.Reporter(quiet=True)
+        return delivery.deliver(study, study.shortlist[0], "float32", 1.0, tmp_path / "best", reporter, store)
+
+    with open_store(tmp_path, config.BudgetSearch()) as store:
+        for _ in range(2):
+            assert delivered(store) == (tmp_path / "saved_model", evaluation, Verification({"top1": 0.8}, loss))
+        assert verified == ["test"]
+        delivered(store, "budget.format=litert")
+        assert len(verified) == 2
+        delivered(store, "budget.format=litert", "budget.int8=true")
+        assert len(verified) == 3
+        report["top1"] = 0.91  # other images, or other weights
+        delivered(store)
+        assert len(verified) == 4

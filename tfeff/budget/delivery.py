@@ -1,5 +1,6 @@
 """Training of the choice on all training images, evaluation and export."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +13,12 @@ from tfeff import checked, config, training
 from tfeff.budget.limits import Costs, Errors
 from tfeff.budget.study import Study
 from tfeff.budget.teachers import Teacher
-from tfeff.budget.verification import Verification, verify
+from tfeff.budget.verification import Loss, Verification, verify
 from tfeff.errors import DivergedError, NoRoomError, UserError
 from tfeff.serving import run as serving
 from tfeff.serving.exportable import Exportable
 from tfeff.training.evaluation import RunEvaluation
+from tfeff.trials.store import TrialStore
 
 TEACHERS = "teachers"
 """Folder of the runs that choices imitate."""
@@ -85,6 +87,7 @@ def deliver(
     pace: float,
     directory: Path,
     reporter: training.Reporter,
+    store: TrialStore,
     teacher: Path | None = None,
 ) -> tuple[Path, RunEvaluation | None, Verification]:
     """Trains a candidate on all training images, evaluates and exports it, and evaluates the export.
@@ -94,6 +97,7 @@ def deliver(
         pace: share of the epochs that it is trained for.
         directory: workdir of the run; an interrupted run continues, another one gives way.
         reporter: reports the progress of the training.
+        store: keeps the evaluation of the export, as long as that of the network remains the same.
         teacher: workdir of the run that is imitated, if any.
 
     Returns:
@@ -105,7 +109,8 @@ def deliver(
     """
     keras.backend.clear_session()
     settings = study.final(name, precision, pace, teacher)
-    moved = make_way(directory, config.flatten(settings))
+    values, budget = config.flatten(settings), study.settings.budget
+    moved = make_way(directory, values)
     if moved is not None:
         reporter.say(moved)
     try:
@@ -115,13 +120,18 @@ def deliver(
     model = training.trained_model(workdir)
     evaluation = training.finish_run(workdir, reporter, model)
     try:
-        exported = _export(serving.exportable(workdir, model), workdir, study.settings.budget)
+        exported = _export(serving.exportable(workdir, model), workdir, budget)
     except NoRoomError:
         raise
     except UserError as error:
-        raise NotDeliveredError(f"it cannot be exported ({study.settings.budget.format}): {error}") from None
-    split = None if evaluation is None else evaluation.split
-    return exported, evaluation, verify(workdir, model, exported, split, reporter)
+        raise NotDeliveredError(f"it cannot be exported ({budget.format}): {error}") from None
+    split, report = (None, {}) if evaluation is None else (evaluation.split, evaluation.report)
+    form = f"{budget.format}, int8" if budget.int8 else budget.format
+    found = store.cached(
+        f"verified {_key(values)} as {form}, evaluation {checked.checksum(report)}",
+        lambda: dataclasses.asdict(verify(workdir, model, exported, split, reporter)),
+    )
+    return exported, evaluation, Verification(found["report"], Loss(**found["loss"]))
 
 
 def _export(exportable: Exportable, workdir: training.Workdir, budget: config.Limits) -> Path:

@@ -316,7 +316,9 @@ def _attempt(competition: Competition, name: str, workdir: Path, trained: list[s
         pace = competition.time.pace_of_choice(name, taught=run is not None)
         reporter = _reporter(competition)
         try:
-            exported, evaluation, verified = deliver(study, name, competition.precision, pace, workdir, reporter, run)
+            exported, evaluation, verified = deliver(
+                study, name, competition.precision, pace, workdir, reporter, competition.store, run
+            )
         except NotDeliveredError as error:
             competition.drop(name, "failed", f"trained on all images: {error}")
             say(f"{label}: {error}")

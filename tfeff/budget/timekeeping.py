@@ -12,6 +12,7 @@ from tfeff.budget import durations, race
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Study
+from tfeff.budget.verification import IMAGES
 from tfeff.trials.progress import Rate
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
@@ -24,7 +25,9 @@ FINAL_SHARE = 1.5
 CHOICE_SHARE = 1.2
 """The same for the choice, unless it has a teacher: nothing else is left to do."""
 DELIVERY_SECONDS = 30.0
-"""Time kept for evaluation, export and its measurement."""
+"""Time kept for evaluation, export and its measurement, without the predictions of the exported network."""
+MACS_PER_SECOND = 2e10
+"""Multiply-adds of an exported network in a second, where its latency is not known: about those of one core."""
 ALONE = 0.5
 """A training that has the machine to itself is as many times faster as there are trainings at once, to this power."""
 TOLERATED = 2.0
@@ -38,6 +41,24 @@ WORTHWHILE = 0.1
 FEWEST_TRAININGS = 4
 """Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
+
+
+def delivery_seconds(study: Study) -> float:
+    """Returns the time kept for all that follows the training of the choice.
+
+    The exported network predicts images one at a time: those on which the choice is evaluated, and training images. The
+    slowest network that competes counts, because any may be the choice.
+    """
+    tested = study.found.get("test", study.found.get("validation"))
+    images = min(IMAGES, study.whole.count) + (0 if tested is None else tested.images)
+
+    def latency(name: str) -> float:
+        costs = study.costs[name]
+        if "latency" in costs and study.settings.budget.latencies is None:  # otherwise, it is that of another device
+            return costs["latency"]
+        return costs["macs"] / MACS_PER_SECOND
+
+    return DELIVERY_SECONDS + images * max(map(latency, study.shortlist), default=0.0)
 
 
 class Timekeeper:
@@ -179,7 +200,7 @@ class Timekeeper:
 
     def _left(self) -> float:
         """Returns the seconds that are left until the choice has to be evaluated and exported."""
-        return self.end - DELIVERY_SECONDS - self.seconds
+        return self.end - delivery_seconds(self._study) - self.seconds
 
     def deadline(self, share: float, names: Sequence[str]) -> float:
         """Returns the second of the search until which trainings may start that have a share of the time left.
