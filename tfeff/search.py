@@ -88,6 +88,7 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
     from rich.console import Console
 
     from tfeff.budget import report
+    from tfeff.budget.answer import to_label
     from tfeff.budget.exported import Exports
     from tfeff.budget.search import Stopped, image_size, open_store, run, watch
     from tfeff.budget.study import prepare
@@ -107,9 +108,13 @@ def _best(settings: config.BudgetSearch, directory: Path, processes: "Executor",
                 command = _command(f"--config.budget.minutes={stop.minutes:g}")
                 say(f"best so far: {stop.best}; to train and export it now:\n{command}", error=True)
                 raise
-            listed = _to_label(settings, findings.delivered.workdir)
-            findings = dataclasses.replace(findings, to_label=listed)
             say(report.write_all(findings, directory, _command()))
+            # Last, because it can take long; the report is complete without it.
+            listed = _to_label(settings, findings.delivered.workdir)
+            if listed is not None:
+                findings = dataclasses.replace(findings, to_label=listed)
+                report.write_all(findings, directory, _command())
+                say(to_label(findings))
             mirror.finish()
 
 
@@ -129,7 +134,7 @@ def _to_label(settings: config.BudgetSearch, workdir: Path) -> "ToLabel | None":
             cli.LABELED,
             where="config: data.unlabeled",
         )
-    except UserError as error:  # the choice is trained and exported: its report follows in any case
+    except UserError as error:  # the search has succeeded without it
         say(f"images to label next are not listed: {error}")
         return None
     return ToLabel(folder, found.images, len(found.rows), found.table)
