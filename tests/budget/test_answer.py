@@ -17,6 +17,7 @@ from tfeff.budget.teachers import Teacher
 from tfeff.budget.verification import Loss, Verification
 from tfeff.config import Limits
 from tfeff.trials.growth import Forecast, Gain
+from tfeff.trials.results import TrialObjective
 
 
 def findings(*overrides, error=0.0):
@@ -197,6 +198,14 @@ def test_what_was_done_about_a_loss_by_the_export_is_stated(stages, words):
     object.__setattr__(found.delivered.verified, "loss", Loss(0.04, 0.02, 0.06, 500))
     found.fates = {str(number): Fate(stage, "") for number, stage in enumerate(stages)}
     assert f"on 500 training images), probably more on new ones; {words}." in answer(found)
+
+
+def test_networks_that_are_compared_by_another_metric_do_not_give_way_because_of_their_export():
+    found = findings("objective.margin=0.5")
+    object.__setattr__(found.study, "objective", TrialObjective("validation_loss"))
+    object.__setattr__(found.delivered.verified, "loss", Loss(0.04, 0.02, 0.06, 500))
+    words = "no other network was tried, because they are compared by -(validation loss)."
+    assert f"probably more on new ones; {words}" in answer(found)
 
 
 def test_a_network_in_place_of_one_that_loses_accuracy_by_the_export():

@@ -883,6 +883,14 @@ def test_a_network_that_was_dropped_and_loses_accuracy_by_the_export_is_delivere
     assert stages(found) == {"good": "measured", "poor": "chosen", "worst": "race"}
 
 
+@pytest.mark.parametrize("metric", ["validation_loss", "validation_top5_accuracy"])
+def test_a_loss_of_accuracy_does_not_decide_among_networks_that_another_metric_compares(monkeypatch, metric):
+    found, called = competition(VALUES, metric=metric), []
+    found.compete()
+    chosen = delivered(found, monkeypatch, dict.fromkeys(VALUES, 0.001), exported_with({"best": 0.05}, called))
+    assert (chosen.name, called) == ("best", ["best"])
+
+
 def test_only_networks_that_were_trained_on_all_images_count_as_others(monkeypatch):
     values = {"slow": (0.92, 0.92), "diverging": (0.91, 0.91), "good": (0.905, 0.905)}
     found = competition(values, latencies=dict.fromkeys(values, 0.009))

@@ -8,6 +8,7 @@ from tfeff.budget.prospects import Check, Prospects
 from tfeff.budget.race import SHORT
 from tfeff.budget.search import Findings
 from tfeff.budget.study import Study
+from tfeff.budget.verification import is_objective
 from tfeff.data.names import counted
 from tfeff.data.splits import canonical_name
 from tfeff.reporting.tables import percent, unit_of
@@ -163,7 +164,9 @@ def _lost(findings: Findings) -> str:
         return ""
     others = sum(fate.stage == "exported" for fate in findings.fates.values())
     tried = "no other network that was expected to be better could be delivered in time"
-    if others:
+    if not is_objective(findings.study):
+        tried = f"no other network was tried, because they are compared by {findings.study.objective.title}"
+    elif others:
         trained = f"{counted(others, 'other networks')} {'were' if others > 1 else 'was'} trained, too"
         tried = f"{trained}, and not better when exported"
     return f"The export costs {loss.text}, probably more on new ones; {tried}."

@@ -19,7 +19,7 @@ from tfeff.budget.prospects import Prospects, label_gain, prospects
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
 from tfeff.budget.teachers import Teacher, teacher
-from tfeff.budget.verification import Loss
+from tfeff.budget.verification import is_objective
 from tfeff.errors import DivergedError, Interrupted, UserError
 from tfeff.execution.executor import Executor
 from tfeff.training import Reporter
@@ -241,36 +241,36 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     """Trains the choice on all training images, exports, measures and verifies it; the next one if that fails.
 
     It also fails if the exported network is less accurate than the trained one and another network may be better than
-    that. If all that were left miss the budget, those that were dropped as worse are next.
+    that, unless networks are compared by another metric. If all that were left miss the budget, those that were dropped
+    as worse are next.
 
     Raises:
         UserError: none meets it.
     """
     means, misses, trained = competition.means(), list[str](), list[str]()
-    losses, expected = dict[str, Loss](), dict[str, float]()  # of those that meet it
+    delivered, expected = dict[str, Delivered](), dict[str, float]()
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
         mean = means.get(name, -math.inf)
         if expected and not (mean > max(expected.values()) and _has_time(competition, name)):
             continue
         label = competition.candidates[name].label
         try:
-            found = _attempt(competition, name, workdir, trained)
+            found = delivered[name] = _attempt(competition, name, workdir, trained)
         except NotDeliveredError as error:
             misses.append(f"{label}: {error}")
             continue
-        loss = losses[name] = found.verified.loss
-        expected[name] = mean
-        if not loss.matters(competition.study):
+        loss, expected[name] = found.verified.loss, mean
+        if not (is_objective(competition.study) and loss.matters(competition.study)):
             break
         expected[name] -= loss.value
-        competition.runner.progress.say(f"{label}: {_lossy(loss)}")
+        competition.runner.progress.say(f"{label}: {_lossy(found)}")
     if not expected:
         raise UserError(f"config: budget: no candidate meets it when it is exported: {'; '.join(misses)}")
     best = max(expected, key=expected.__getitem__)
-    if trained[-1] != best:  # another one is in its place
-        found = _attempt(competition, best, workdir, trained)
+    again = trained[-1] != best  # another one is in its place
+    found = _attempt(competition, best, workdir, trained) if again else delivered[best]
     dropped = competition.fates.get(best)
-    competition.fates |= {name: Fate("exported", _lossy(loss)) for name, loss in losses.items()}
+    competition.fates |= {name: Fate("exported", _lossy(each)) for name, each in delivered.items()}
     competition.fates[best] = Fate("chosen", "the choice")
     for name in ranking.order:
         reason = "not the best by its mean over the folds"
@@ -281,8 +281,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     return dataclasses.replace(found, dropped=before, others=len({*trained} - {best}))
 
 
-def _lossy(loss: Loss) -> str:
-    return f"when it is exported, it loses {loss.text}"
+def _lossy(delivered: Delivered) -> str:
+    return f"when it is exported, it loses {delivered.verified.loss.text}"
 
 
 def _has_time(competition: Competition, name: str) -> bool:

@@ -49,9 +49,10 @@ class Loss:
     def matters(self, study: Study) -> bool:
         """Returns whether it is certain that something is lost, and more than networks may differ in the race.
 
-        That is a point, or `objective.margin`. For metrics that are not in [0, 1], it is not known what that means.
+        That is a point, or `objective.margin` if that is of the same metric.
         """
-        return study.objective.bounded and self.low > 0 and self.value > (study.settings.objective.margin or SLACK)
+        margin = study.settings.objective.margin if is_objective(study) else None
+        return self.low > 0 and self.value > (margin or SLACK)
 
     @property
     def text(self) -> str:
@@ -62,6 +63,12 @@ class Loss:
         """
         value, low, high = (f"{100 * each:.1f}" for each in (self.value, self.low, self.high))
         return f"{value} points (95 % interval {low} to {high}, on {self.images:,} training images)"
+
+
+def is_objective(study: Study) -> bool:
+    """Returns whether networks are compared by the metric of a `Loss`, so that another one can be better than it."""
+    metric = "validation_mean_ap" if study.detects else "validation_accuracy"
+    return study.objective.metric == metric and not study.objective.exponent
 
 
 @dataclass(frozen=True)
