@@ -289,10 +289,10 @@ def test_gains_are_stated_with_their_intervals_and_the_check():
     assert (
         "Twice the images would add 3.1 points of mean accuracy on the folds (95 % interval 0.8 to 5.2), twice the "
         "epochs 0.0 (-1.2 to 1.1). As a check, the trainings on at most half of the images alone forecast 82.4 % "
-        "(79.0 % to 85.3 %) with all of them; 83.0 % was measured, inside of the interval."
+        "(79.0 % to 85.3 %) with all of them; 83.0 % was measured, inside the interval."
     ) in answer(found)
     found.prospects = forecast(measured=0.78)
-    assert "; 78.0 % was measured, do not rely on the gain from more images, because this is outside" in answer(found)
+    assert "; 78.0 % was measured, outside the interval. So do not rely on the gain from more images." in answer(found)
 
 
 def test_the_table_of_gains_begins_with_what_was_measured():

@@ -219,10 +219,11 @@ def checked(check: Check, metric: str) -> str:
     expected, low, high, measured = (
         _shown(each, metric) for each in (forecast.accuracy, forecast.low, forecast.high, check.measured)
     )
-    verdict = "inside of" if check.inside else "do not rely on the gain from more images, because this is outside of"
+    verdict = "inside" if check.inside else "outside"
+    advice = "" if check.inside else " So do not rely on the gain from more images."
     return (
         f"As a check, the trainings on at most half of the images alone forecast {expected} ({low} to {high}) with all "
-        f"of them; {measured} was measured, {verdict} the interval."
+        f"of them; {measured} was measured, {verdict} the interval.{advice}"
     )
 
 
