@@ -64,7 +64,7 @@ def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path)
     assert 0 < row["latency_low_s"] <= row["latency_s"] <= row["latency_high_s"]
     verbs("summary", "--model=resnet", *flags).succeeds()
     found = Latencies.read(out)
-    assert (found.format, found.int8, found.threads) == ("litert", False, 1)
+    assert (found.format, found.precision, found.threads) == ("litert", "float32", 1)
     assert [each.name for each in found.networks] == ["mobilenet-v2", "resnet"]
     first = found.networks[0]
     assert first.network == ("mobilenet-v2", None, 4, 16, 0.1, 0.1)
@@ -154,9 +154,9 @@ def test_a_model_that_fits_images_itself_is_named(verbs: Verbs, tmp_path: Path) 
 
 def test_a_format_without_latency_adds_the_estimated_size(verbs: Verbs) -> None:
     cost = models.estimate(models.architecture("resnet50"))
-    for flags, options in (((), {}), (("--int8",), {"int8": True})):
-        done = verbs("summary", "--model=resnet50", "--format=litert", *flags, "--json")
-        assert json.loads(done.out)["exported_bytes"] == exported_bytes(cost, "litert", **options)
+    for precision in ("float32", "int8"):
+        done = verbs("summary", "--model=resnet50", "--format=litert", f"--precision={precision}", "--json")
+        assert json.loads(done.out)["exported_bytes"] == exported_bytes(cost, "litert", precision)
 
 
 @pytest.mark.slow
@@ -189,7 +189,8 @@ def test_user_errors_exit_with_code_2_and_without_traceback(verbs: Verbs) -> Non
         (("--model=mobilenet-v3",), "did you mean"),
         (("--family=efficientdat",), 'did you mean "efficientdet"'),
         (("--model=resnet", "--relative_to=resnet5"), 'no network "resnet5"'),
-        (("--model=resnet", "--int8"), "--int8 requires --format=litert"),
+        (("--model=resnet", "--precision=int8"), "--precision=int8 requires --format=litert"),
+        (("--model=resnet", "--format=onnx", "--precision=bfloat16"), "bfloat16 requires --format=openvino"),
         (("--model=resnet", "--threads=1"), "--threads requires --latency"),
         (("--model=resnet", "--out=x.json"), "--out requires --latency"),
         (("--model=resnet", "--latency", "--out=missing/x.json"), "no folder missing"),

@@ -10,6 +10,7 @@ classes, or a detector of COCO's 80 (`efficientdet-d0`).
 from absl import flags
 
 from tfeff import api, cli
+from tfeff.config.budget import PRECISIONS
 from tfeff.errors import UserError
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
@@ -35,7 +36,13 @@ def define_flags() -> None:
         "it is then three times as slow; with --format=keras never. --nofit: it takes float32 images that fit, see "
         "metadata.json.",
     )
-    flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers, calibrated on training images.")
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        list(PRECISIONS),
+        "Precision of the computation. bfloat16 requires --format=openvino; int8 requires --format=litert, and is "
+        "calibrated on training images.",
+    )
     flags.DEFINE_bool(
         "freeze", True, "SavedModels: optimize for prediction; --nofreeze: keep the variables, to train them further."
     )
@@ -55,18 +62,21 @@ def main(argv: list[str]) -> None:
     options = {
         "next_version": given.next_version,
         "fit": given.fit,
+        "precision": given.precision,
         "freeze": given.freeze if given["freeze"].present else None,
         "overwrite": given.overwrite,
     }
     if given.model:
-        if given.int8:
-            raise UserError("--int8 requires --workdir: ranges of 8-bit numbers are those of its training images")
+        if given.precision == "int8":
+            raise UserError(
+                "--precision=int8 requires --workdir: ranges of 8-bit numbers are those of its training images"
+            )
         load_tensorflow()
         from tfeff import runs
 
         path = runs.export_published(given.model, given.out, given.format, **options)
     else:
-        path = api.open(given.workdir).export(given.out, given.format, int8=given.int8, **options)
+        path = api.open(given.workdir).export(given.out, given.format, **options)
     say(f"wrote {path}")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tfeff import cli
+from tfeff.config.budget import PRECISIONS, check_precision
 from tfeff.errors import UserError, nearest
 from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting import tables
@@ -94,7 +95,12 @@ def define_flags() -> None:
         "Format of the exported networks; adds their size, estimated without --latency. The last two require the "
         "extras onnx and openvino. Default with --latency: saved_model.",
     )
-    flags.DEFINE_bool("int8", False, "With --format=litert: 8-bit integers.")
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        list(PRECISIONS),
+        "Precision of the exported networks; bfloat16 requires --format=openvino, int8 --format=litert.",
+    )
     flags.DEFINE_integer("threads", None, "Threads of the runtime. Default: all cores.", lower_bound=1)
     flags.DEFINE_multi_string("exported", [], "Time a model of tfeff.export instead, a folder or a file; repeatable.")
     flags.DEFINE_string(
@@ -113,7 +119,7 @@ NOTES = {
 def main(argv: list[str]) -> None:
     """Prints the cost of the selected networks, or the latency of exported ones."""
     if FLAGS.exported:
-        others = ("detector", "relative_to", "latency", "format", "int8", "out", "stages", *SCALING, "num_classes")
+        others = ("detector", "relative_to", "latency", "format", "precision", "out", "stages", *SCALING, "num_classes")
         for name in ("model", "family", *others):
             cli.refuse(name, "--exported")
         show(exported(FLAGS.exported), EXPORTED_COLUMNS)
@@ -121,10 +127,9 @@ def main(argv: list[str]) -> None:
     if (FLAGS.model is None) == (FLAGS.family is None):
         raise UserError("give either --model=NAME or --family=NAME")
     if FLAGS.stages:
-        for name in ("family", "detector", "relative_to", "latency", "format", "int8", "out"):
+        for name in ("family", "detector", "relative_to", "latency", "format", "precision", "out"):
             cli.refuse(name, "--stages")
-    if FLAGS.int8 and FLAGS.format != "litert":
-        raise UserError("--int8 requires --format=litert")
+    check_precision(FLAGS.precision, FLAGS.format or "saved_model")
     for name in ("threads", "out") if not FLAGS.latency else ():
         if FLAGS[name].present:
             raise UserError(f"--{name} requires --latency")
@@ -198,7 +203,7 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
     if FLAGS.format and not FLAGS.latency:
         from tfeff.models.cost.exported_size import exported_bytes
 
-        found["exported_bytes"] = exported_bytes(cost, FLAGS.format, int8=FLAGS.int8)
+        found["exported_bytes"] = exported_bytes(cost, FLAGS.format, FLAGS.precision)
     if FLAGS.latency:
         import numpy as np
 
@@ -208,7 +213,7 @@ def row(network: "Described", base: "Described | None") -> dict[str, str | int |
         timings = time_networks(
             [(each.architecture, each.classes) for each in (network, base) if each is not None],
             format=FLAGS.format or SAVED_MODEL,
-            int8=FLAGS.int8,
+            precision=FLAGS.precision,
             threads=FLAGS.threads,
         )
         network.timing = timings[0]
@@ -259,7 +264,7 @@ def read_earlier(path: Path) -> "Latencies | None":
     if not path.exists():
         return None
     earlier = Latencies.read(path)
-    earlier.check(path, format=FLAGS.format or SAVED_MODEL, int8=FLAGS.int8, threads=FLAGS.threads)
+    earlier.check(path, format=FLAGS.format or SAVED_MODEL, precision=FLAGS.precision, threads=FLAGS.threads)
     return earlier
 
 
@@ -269,7 +274,7 @@ def write(path: Path, networks: Sequence["Described"], earlier: "Latencies | Non
 
     timed = [(each, each.timing) for each in networks if each.timing is not None]
     rows = [TimedNetwork.of(each.architecture, each.classes, timing) for each, timing in timed]
-    found = Latencies.here(timed[0][1], rows, int8=FLAGS.int8)
+    found = Latencies.here(timed[0][1], rows)
     (earlier.added(found, path) if earlier else found).write(path)
 
 

@@ -15,9 +15,8 @@ import command_line
 from tfeff import reports, training
 from tfeff.durable import write
 from tfeff.errors import UserError
-from tfeff.execution import resources
 from tfeff.reporting import tables
-from tfeff.serving import openvino, run
+from tfeff.serving import run
 from tfeff.serving.batch_predictors import RuntimePredictor
 from tfeff.tasks.task import BatchPredictor, Predictions
 
@@ -60,12 +59,9 @@ def evaluate(workdir: training.Workdir, split: str | None, formats: list[str]) -
         format, _, variant = name.partition("-")
         with tempfile.TemporaryDirectory() as directory:
             out = run.exportable(workdir, model).portable(
-                Path(directory) / name, format, fit=False, int8=variant == "int8"
+                Path(directory) / name, format, fit=False, precision=variant or "float32"
             )
-            if variant == "bfloat16":
-                predictor = RuntimePredictor(openvino.load(out / openvino.FILE, resources.cores(), precision="bf16"))
-            else:
-                predictor = RuntimePredictor.open(out)
+            predictor = RuntimePredictor.open(out)
             rows.append(row(name, sum(file.stat().st_size for file in out.glob("model.*")) / 1e6, predictor(pipeline)))
     return rows
 

@@ -157,7 +157,7 @@ def evaluate(found, trained, exported, split="test"):
 
 
 def test_both_accuracies_are_stated_if_the_export_changes_it():
-    found = findings("budget.format=litert", "budget.int8=true")
+    found = findings("budget.format=litert", "budget.precision=int8")
     evaluate(found, trained=(0.948, 0.9, 0.973), exported=(0.901, 0.84, 0.94))
     words = "On the test images: accuracy 90.1 % (95 % interval 84.0 % to 94.0 %) as exported (litert, int8), "
     assert f"{words}94.8 % (95 % interval 90.0 % to 97.3 %) as trained." in answer(found)

@@ -228,7 +228,7 @@ def test_the_export_is_evaluated_again_if_the_evaluation_of_the_network_or_its_f
         assert verified == ["test"]
         delivered(store, "budget.format=litert")
         assert len(verified) == 2
-        delivered(store, "budget.format=litert", "budget.int8=true")
+        delivered(store, "budget.format=litert", "budget.precision=int8")
         assert len(verified) == 3
         report["top1"] = 0.91  # other images, or other weights
         delivered(store)

@@ -27,13 +27,13 @@ DETECTOR = Start("yolo efficientnet-lite0", "imagenet", LITE0.model, BOXES)
 def timed(described: models.Architecture | models.Detector) -> tuple[TimedNetwork, Timing]:
     """Returns the latency of a network on a device that does a gigaflop in a second, and nothing else."""
     seconds = models.estimate(described, num_classes=2).macs / 1e9
-    timing = Timing((seconds,) * 5, (), 1234, "litert", 1, "litert 1.0")
+    timing = Timing((seconds,) * 5, (), 1234, "litert", "float32", 1, "litert 1.0")
     return TimedNetwork.of(described, 2, timing), timing
 
 
 def latencies(*descriptions: models.Architecture | models.Detector) -> Latencies:
     networks, timings = zip(*map(timed, descriptions), strict=True)
-    return Latencies.here(timings[0], networks, int8=False)
+    return Latencies.here(timings[0], networks)
 
 
 def sizes(name: str, detector: str | None = None) -> list[models.Architecture | models.Detector]:
@@ -80,7 +80,12 @@ def test_latencies_of_another_device_are_those_of_the_same_family(
         words += "--latency --format=litert --threads=1 --out="
         with pytest.raises(UserError, match=words):
             exports.estimated(networks, 2)
-        latencies(*others, *sizes("efficientnet-lite0", detector)).write(file)
+        found = latencies(*others, *sizes("efficientnet-lite0", detector))
+        dataclasses.replace(found, precision="int8").write(file)
+        words = "measured with precision=int8; use another file for --format=litert --threads=1,"
+        with pytest.raises(UserError, match=words):
+            exports.estimated(networks, 2)
+        found.write(file)
         estimates = exports.estimated(networks, 2)
     for network, costs in zip(networks, estimates.costs, strict=True):
         assert costs["latency"] == pytest.approx(network.cost.macs / 1e9, rel=1e-3)

@@ -4,7 +4,7 @@ import pytest
 
 from tfeff.budget.limits import Bounds, amount
 from tfeff.config import Limits
-from tfeff.config.budget import Amount
+from tfeff.config.budget import Amount, check_precision
 from tfeff.errors import UserError
 
 
@@ -37,9 +37,18 @@ def test_a_wrong_amount_says_which_units_there_are(measure, text):
         Limits(**{measure: text})
 
 
-def test_eight_bit_integers_need_litert():
-    with pytest.raises(UserError, match=r"budget\.format=litert"):
-        Limits(int8=True)
+@pytest.mark.parametrize(("precision", "required"), [("int8", "litert"), ("bfloat16", "openvino")])
+def test_a_precision_needs_its_format(precision, required):
+    assert Limits(precision=precision, format=required).form == f"{required}, {precision}"
+    assert Limits(format=required).form == required
+    for format in {"saved_model", "litert", "onnx", "openvino"} - {required}:
+        words = rf"budget\.precision is '{precision}'; it should be \"float32\", or set budget\.format={required}"
+        with pytest.raises(UserError, match=words):
+            Limits(precision=precision, format=format)
+        with pytest.raises(UserError, match=f"--precision={precision} requires --format={required}"):
+            check_precision(precision, format)
+    with pytest.raises(UserError, match='--precision=bfloat: did you mean "bfloat16"'):
+        check_precision("bfloat", "openvino")
 
 
 def test_relative_bounds_are_multiples_of_the_baseline():

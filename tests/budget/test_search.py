@@ -225,7 +225,7 @@ def test_a_search_that_is_stopped_ends_with_the_best_so_far(verbs, trained, tmp_
 
 
 def test_int8_is_evaluated_as_it_is_exported(verbs, trained, tmp_path):
-    form = "--config.budget.format=litert", "--config.budget.int8=true", "--config.forecast=false"
+    form = "--config.budget.format=litert", "--config.budget.precision=int8", "--config.forecast=false"
     finish(verbs, trained, tmp_path / "search", *form)
     result = json.loads((tmp_path / "search" / "result.json").read_text())
     workdir = training.Workdir(tmp_path / "search" / "best")

@@ -11,12 +11,15 @@ from tests.budget.test_study import study_of
 from tests.rcnn.voc_digits import write_voc
 from tests.serving.test_batch_predictors import DETECTOR
 from tfeff import config, training
+from tfeff.budget.delivery import _export
 from tfeff.budget.verification import IMAGES, export_loss, verify
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.reports.detection import DetectionEvaluator
+from tfeff.serving import openvino
 from tfeff.serving import run as serving
+from tfeff.serving.timing import time_exported
 from tfeff.tasks.task import BatchPredictor, Predictions
 
 CLASSIFIER = config.Experiment(
@@ -53,10 +56,12 @@ def right_by_hand(file: Path, images: ImageCache) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("int8", [False, True])
-def test_the_accuracy_is_that_of_the_exported_file(classifier: training.Workdir, int8: bool, tmp_path: Path) -> None:
-    model = training.trained_model(classifier)
-    exported = serving.exportable(classifier, model).portable(tmp_path / "litert", "litert", fit=False, int8=int8)
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_the_accuracy_is_that_of_the_exported_file(
+    classifier: training.Workdir, precision: str, tmp_path: Path
+) -> None:
+    model, out = training.trained_model(classifier), tmp_path / "litert"
+    exported = serving.exportable(classifier, model).portable(out, "litert", fit=False, precision=precision)
     found = verify(classifier, model, exported, "test", training.Reporter(quiet=True))
     assert found.report is not None
     right = right_by_hand(exported / "model.tflite", split(classifier, "test"))
@@ -64,13 +69,39 @@ def test_the_accuracy_is_that_of_the_exported_file(classifier: training.Workdir,
     assert found.report["examples"] == len(right)
     assert found.loss.images == min(IMAGES, len(split(classifier, "train")))
     network = training.evaluate_run(classifier, "test", training.Reporter(quiet=True)).report
-    if int8:
+    if precision == "int8":
         assert found.report["log_loss"] != network["log_loss"]
     else:
         assert found.report["top1"] == network["top1"]
         assert found.report["log_loss"] == pytest.approx(network["log_loss"], rel=1e-4)
         assert found.loss.value == pytest.approx(0.0)
         assert not found.loss.matters(STUDY)
+
+
+@pytest.mark.slow
+def test_a_budget_in_bfloat16_is_exported_timed_and_evaluated_in_it(
+    classifier: training.Workdir, tmp_path: Path
+) -> None:
+    pytest.importorskip("openvino")
+    if not openvino.has_bfloat16():
+        pytest.skip("OpenVINO has no bfloat16 on this CPU")
+    budget = config.Limits(format="openvino", precision="bfloat16", threads=1)
+    model = training.trained_model(classifier)
+    exported = _export(serving.exportable(classifier, model), classifier, budget)
+    assert time_exported(exported, threads=1, rounds=1).precision == "bfloat16"
+    found = verify(classifier, model, exported, "test", training.Reporter(quiet=True)).report
+    images = split(classifier, "test")
+    (pixels,) = images.chunks(len(images))
+    losses = dict[str, float]()
+    for precision in ("f32", "bf16"):
+        settings = {"INFERENCE_PRECISION_HINT": precision}
+        run = openvino.core().compile_model(exported / "model.xml", "CPU", settings)
+        probabilities = run({"images": pixels.astype(np.float32)})["probabilities"]
+        losses[precision] = -np.log(probabilities[np.arange(len(images)), images.dataset.labels]).mean()
+    assert found is not None
+    assert found["log_loss"] == pytest.approx(losses["bf16"], rel=1e-5)
+    assert found["log_loss"] != pytest.approx(losses["f32"], rel=1e-5)
+    assert found["log_loss"] == pytest.approx(losses["f32"], rel=0.02)
 
 
 @pytest.mark.slow

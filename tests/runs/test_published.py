@@ -106,7 +106,8 @@ def test_a_published_classifier_is_exported(tmp_path: Path, verbs: Verbs) -> Non
     photos = list(load_sample_images().images)
     assert [each.label for each in tfeff.load(out).predict(photos)] == ["palace", "daisy"]
     verbs("export", "--model=lite0", f"--out={out}").fails_with("--model=lite0: no published network has this name")
-    verbs("export", "--model=efficientnet-lite0", f"--out={out}", "--int8").fails_with("--int8 requires --workdir")
+    of_images = "export", "--model=efficientnet-lite0", f"--out={out}", "--precision=int8"
+    verbs(*of_images).fails_with("--precision=int8 requires --workdir")
     verbs("export", f"--out={out}").fails_with("give either --workdir=DIR")
 
 

@@ -3,13 +3,16 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tfeff import models, runs
 from tfeff.errors import UserError
+from tfeff.runs import model_files
 from tfeff.runs.journal import model_state
+from tfeff.serving import exported, openvino
 from tfeff.serving.exportable import Exportable
 from tfeff.tasks import ClassificationTask
 
@@ -54,6 +57,40 @@ def test_predictions_are_continued_while_metadata_and_checksums_are_the_same(
         os.utime(folder / model, ns=(time, time))
         states.append(model_state(folder))
     assert len(set(states)) == len(states) == 5
+
+
+def test_openvino_computes_in_the_precision_of_the_export(exportable: Exportable, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    if not openvino.has_bfloat16():
+        pytest.skip("OpenVINO has no bfloat16 on this CPU")
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    outputs, weights = [], []
+    for precision, hint in (("float32", "f32"), ("bfloat16", "bf16")):
+        folder = exportable.portable(tmp_path / precision, "openvino", fit=False, precision=precision)
+        (found,) = runs.load_predictor(folder).predict_pixels([("image", image)])
+        model = openvino.core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": hint})
+        expected = model({"images": image[np.newaxis].astype(np.float32)})["probabilities"][0]
+        np.testing.assert_array_equal(found.probabilities, expected)
+        outputs.append(expected)
+        weights.append((folder / "model.bin").read_bytes())
+    assert weights[0] == weights[1]
+    assert 0 < np.abs(outputs[1] - outputs[0]).max() < 0.02
+
+
+def test_a_file_keeps_its_precision(exportable: Exportable, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    options: dict[str, Any] = dict.fromkeys(("fit", "freeze"))
+    for name in ("folder", "mine.xml"):
+        out = model_files.export(
+            lambda: exportable,
+            tmp_path / name,
+            "openvino",
+            precision="bfloat16",
+            next_version=False,
+            overwrite=False,
+            **options,
+        )
+        assert exported.precision_of(exported.located(out)[1]) == "bfloat16"
 
 
 def test_a_damaged_model_is_refused(exportable: Exportable, tmp_path: Path) -> None:

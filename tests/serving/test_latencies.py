@@ -12,9 +12,9 @@ from tfeff.errors import UserError
 from tfeff.serving.latencies import Latencies, TimedNetwork, this_machine
 from tfeff.serving.timing import Timing
 
-TIMING = Timing((3.0, 1.0, 2.0, 4.0, 5.0), (), 1234, "onnx", 2, "onnxruntime 1.0")
+TIMING = Timing((3.0, 1.0, 2.0, 4.0, 5.0), (), 1234, "onnx", "float32", 2, "onnxruntime 1.0")
 NETWORK = TimedNetwork.of(models.architecture("resnet", width_coefficient=0.5, resolution=24), 7, TIMING)
-FOUND = Latencies.here(TIMING, [NETWORK], int8=False)
+FOUND = Latencies.here(TIMING, [NETWORK])
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -40,15 +40,18 @@ def test_a_detector_keeps_its_backbone_with_its_coefficients(backbone: str | Non
     ("wanted", "words"),
     [
         ({"format": "litert"}, "measured with format=onnx; use another file for --format=litert --threads=2"),
-        ({"format": "litert", "int8": True}, "measured with format=onnx"),
-        ({"int8": True}, "measured with int8=false"),
+        ({"format": "litert", "precision": "int8"}, "measured with format=onnx"),
+        (
+            {"precision": "bfloat16"},
+            "measured with precision=float32; .* --format=onnx --precision=bfloat16 --threads=2",
+        ),
         ({"threads": None}, "measured with threads=2; use another file for --format=onnx, "),
     ],
 )
 def test_latencies_measured_otherwise_are_refused(wanted: dict[str, Any], words: str) -> None:
-    FOUND.check(Path("a.json"), format="onnx", int8=False, threads=2)
+    FOUND.check(Path("a.json"), format="onnx", precision="float32", threads=2)
     with pytest.raises(UserError, match=f"a.json: {words}"):
-        FOUND.check(Path("a.json"), **{"format": "onnx", "int8": False, "threads": 2, **wanted})
+        FOUND.check(Path("a.json"), **{"format": "onnx", "precision": "float32", "threads": 2, **wanted})
 
 
 def test_later_latencies_replace_those_of_the_same_network() -> None:

@@ -270,11 +270,13 @@ def test_the_extra_of_a_missing_converter_is_named(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("format", "int8"), [*((format, False) for format in FORMATS), ("litert", True)])
-def test_an_exported_classifier_predicts_alike(run: training.Workdir, tmp_path: Path, format: str, int8: bool) -> None:
+@pytest.mark.parametrize(("format", "precision"), [*((format, "float32") for format in FORMATS), ("litert", "int8")])
+def test_an_exported_classifier_predicts_alike(
+    run: training.Workdir, tmp_path: Path, format: str, precision: str
+) -> None:
     skip_without_converter(format)
-    out = tmp_path / format
-    runs.open_run(run.path).export(out, format, fit=False, int8=int8)
+    out, int8 = tmp_path / format, precision == "int8"
+    runs.open_run(run.path).export(out, format, fit=False, precision=precision)
     call = runner(format, out)
     about = json.loads((out / "metadata.json").read_text())
     assert (about["input"], about["fit"], len(about["class_names"])) == ([16, 16, 1], "stretch", 10)

@@ -111,6 +111,6 @@ def test_8_bit_ranges_come_from_all_classes(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(litert, "convert", convert)
     monkeypatch.setattr(serving, "CALIBRATION_IMAGES", 6)
-    serving.exportable(run).portable(tmp_path / "int8", "litert", int8=True)
+    serving.exportable(run).portable(tmp_path / "int8", "litert", precision="int8")
     assert len(levels) == 6
     assert {round((level - 45) / 80) for level in levels} == {0, 1, 2}

@@ -16,30 +16,38 @@ from tests.thoroughness import thorough
 from tfeff import config, models, runs, training
 from tfeff.config.tasks import TASKS
 from tfeff.errors import UserError
+from tfeff.serving import openvino as vino
 from tfeff.serving import timing
 from tfeff.serving.exportable import FORMATS
 from tfeff.serving.portable import Loaded
 
 SMALL = config.architecture("resnet", width=4, stage_blocks=(1, 1), resolution=16)
 FLOAT = ("saved_model", *FORMATS)
+OTHERS = {"int8": "litert", "bfloat16": "openvino"}
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A classifier in all formats, with `int8` for that of LiteRT."""
+    """A classifier in all formats, and in the other precisions."""
     folder = tmp_path_factory.mktemp("exported")
     found = {
         format: timing.export_untrained(SMALL, folder / format, num_classes=10, channels=1, format=format)
         for format in FLOAT
     }
-    int8 = timing.export_untrained(SMALL, folder / "int8", num_classes=10, channels=1, format="litert", int8=True)
-    return found | {"int8": int8}
+    for precision, format in OTHERS.items():
+        found[precision] = timing.export_untrained(
+            SMALL, folder / precision, num_classes=10, channels=1, format=format, precision=precision
+        )
+    return found
 
 
 def test_every_round_times_every_model(exported: dict[str, Path]) -> None:
-    found = timing.time_alternately(list(exported.values()), rounds=4)
-    assert [each.format for each in found] == [*FLOAT, "litert"]
-    assert [each.runtime.split()[0] for each in found] == ["tensorflow", "LiteRT", "onnxruntime", "openvino", "LiteRT"]
+    names = [name for name in exported if name != "bfloat16" or vino.has_bfloat16()]
+    found = timing.time_alternately([exported[name] for name in names], rounds=4)
+    assert [each.format for each in found] == [OTHERS.get(name, name) for name in names]
+    assert [each.precision for each in found] == [name if name in OTHERS else "float32" for name in names]
+    runtimes = ["tensorflow", "LiteRT", "onnxruntime", "openvino", "LiteRT", "openvino"]
+    assert [each.runtime.split()[0] for each in found] == runtimes[: len(names)]
     for each in found:
         assert len(each.rounds) == 4
         assert 0 < min(each.rounds) <= each.quartiles[0] <= each.seconds <= each.quartiles[1] <= max(each.rounds)
@@ -56,7 +64,7 @@ def test_other_load_shows_in_the_median() -> None:
         ((1.0, 1.6, 1.6), (0.5, 1.1, 1.5), 1.1, False),
         ((1.0, 1.6, 1.6), (0.5, 1.0, 1.5), 1.0, True),
     ):
-        found = timing.Timing(rounds, processor, 1, "onnx", 1, "none")
+        found = timing.Timing(rounds, processor, 1, "onnx", "float32", 1, "none")
         assert (found.undisturbed, found.is_disturbed) == (undisturbed, expected)
 
 
@@ -64,6 +72,13 @@ def test_the_processor_is_timed_with_one_thread(exported: dict[str, Path]) -> No
     for threads, count in ((1, 3), (2, 0)):
         found = timing.time_exported(exported["litert"], threads=threads, rounds=3)
         assert len(found.processor) == count
+
+
+def test_bfloat16_is_not_timed_where_it_is_float32(exported: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vino, "has_bfloat16", lambda: False)
+    with pytest.raises(UserError, match="precision=bfloat16: OpenVINO computes in float32 on this CPU"):
+        timing.time_exported(exported["bfloat16"], rounds=1)
+    assert timing.time_exported(exported["openvino"], rounds=1).precision == "float32"
 
 
 def test_a_file_is_timed_like_its_folder(exported: dict[str, Path]) -> None:
@@ -141,13 +156,13 @@ def test_threads_are_passed_to_each_runtime(exported: dict[str, Path], monkeypat
         seen["onnx"] = options.intra_op_num_threads
         return session(path, options, providers)
 
-    def vino(core: openvino.Core, path: Path, device: str, settings: dict[str, Any]) -> Any:
+    def compile_in_openvino(core: openvino.Core, path: Path, device: str, settings: dict[str, Any]) -> Any:
         seen["openvino"] = settings["INFERENCE_NUM_THREADS"]
         return compile_model(core, path, device, settings)
 
     monkeypatch.setattr(tf.lite, "Interpreter", litert)
     monkeypatch.setattr(onnxruntime, "InferenceSession", onnx)
-    monkeypatch.setattr(openvino.Core, "compile_model", vino)
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_in_openvino)
     paths = [exported[format] for format in FORMATS]
     timing.time_alternately(paths, threads=3, rounds=1)
     assert seen == dict.fromkeys(FORMATS, 3)
@@ -186,7 +201,8 @@ def test_a_call_is_one_image_of_the_input_and_always_the_same() -> None:
     ("options", "words"),
     [
         ({"format": "onix"}, "--format=onix: give one of saved_model, litert, onnx, openvino"),
-        ({"format": "onnx", "int8": True}, "--int8 requires --format=litert"),
+        ({"format": "onnx", "precision": "int8"}, "--precision=int8 requires --format=litert"),
+        ({"format": "litert", "precision": "bfloat16"}, "--precision=bfloat16 requires --format=openvino"),
         ({"format": "litert", "threads": 0}, "--threads=0: give 1 or more"),
     ],
 )

@@ -1,11 +1,13 @@
 """Searches that are repeated on stored trainings, in virtual time."""
 
 import dataclasses
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from tests.verbs import ROOT
 from tfeff import config, models
 from tfeff.budget import probing
 from tfeff.budget.search import open_store
@@ -171,3 +173,12 @@ def test_with_enough_time_the_search_finds_the_best_network_and_with_little_it_k
     assert chosen == found.best(study.shortlist)
     _, spent = replay.search(study, found, 100.0, [0, 1, 2])
     assert spent <= 100.0
+
+
+@pytest.mark.parametrize("name", ["bccd", "cifar10", "hymenoptera"])
+def test_published_trainings_can_be_replayed(name, tmp_path):
+    shutil.copy(ROOT / "docs" / "results" / f"regret_{name}.sqlite", tmp_path / "search.sqlite")
+    with open_store(tmp_path, None) as store:
+        config.from_json(store.fact("config"), BudgetSearch, where=name)
+        for each in store.candidates():
+            config.from_json(store.fact(f"experiment of {each}"), Experiment, where=each)

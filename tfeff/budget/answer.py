@@ -29,7 +29,7 @@ def answer(findings: Findings) -> str:
     if instead := _instead(findings):
         sentences.append(instead)
     sentences.append(
-        f"Trained on {_trained_on(study)} and exported ({form(study)}), "
+        f"Trained on {_trained_on(study)} and exported ({study.settings.budget.form}), "
         f"{network.label} has {amount(network.cost.params, 'params')} parameters"
         f"{f' and {meets} the budget: {costs}' if costs else ''}."
     )
@@ -58,12 +58,6 @@ def answer(findings: Findings) -> str:
     )
     sentences.append(_time(findings))
     return " ".join(sentences)
-
-
-def form(study: Study) -> str:
-    """Returns the exported form, such as "litert, int8"."""
-    budget = study.settings.budget
-    return f"{budget.format}, int8" if budget.int8 else budget.format
 
 
 def _instead(findings: Findings) -> str:
@@ -120,7 +114,7 @@ def evaluated(findings: Findings) -> list[dict[str, Any]]:
         return []
     key, words = ("mean_ap", "mAP") if findings.study.detects else ("accuracy", "accuracy")
     results = {
-        f"exported ({form(findings.study)})": evaluation.evaluator.result(report),
+        f"exported ({findings.study.settings.budget.form})": evaluation.evaluator.result(report),
         "trained": evaluation.evaluator.result(evaluation.report),
     }
     return [

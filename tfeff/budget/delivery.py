@@ -126,9 +126,8 @@ def deliver(
     except UserError as error:
         raise NotDeliveredError(f"it cannot be exported ({budget.format}): {error}") from None
     split, report = (None, {}) if evaluation is None else (evaluation.split, evaluation.report)
-    form = f"{budget.format}, int8" if budget.int8 else budget.format
     found = store.cached(
-        f"verified {_key(values)} as {form}, evaluation {checked.checksum(report)}",
+        f"verified {_key(values)} as {budget.form}, evaluation {checked.checksum(report)}",
         lambda: dataclasses.asdict(verify(workdir, model, exported, split, reporter)),
     )
     return exported, evaluation, Verification(found["report"], Loss(**found["loss"]))
@@ -140,7 +139,7 @@ def _export(exportable: Exportable, workdir: training.Workdir, budget: config.Li
     if budget.format != "saved_model":
         exported = workdir.path / budget.format
         # Limits are those of the network, as it was estimated, without what fits images.
-        exportable.portable(exported, budget.format, fit=False, int8=budget.int8, overwrite=True)
+        exportable.portable(exported, budget.format, fit=False, precision=budget.precision, overwrite=True)
     return exported
 
 

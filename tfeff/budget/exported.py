@@ -70,7 +70,11 @@ class Exports:
     ) -> None:
         self._settings, self._store, self._log, self._say, self._watch = settings, store, log, say, watch
         budget = settings.budget
-        self._form: dict[str, Any] = {"format": budget.format, "int8": budget.int8, "threads": budget.threads}
+        self._form: dict[str, Any] = {
+            "format": budget.format,
+            "precision": budget.precision,
+            "threads": budget.threads,
+        }
         self._known = dict[Complexity, Costs]()  # measured costs
         self._baseline: Complexity | None = None
         machine = this_machine()
@@ -92,7 +96,7 @@ class Exports:
         if "size" in budget.bounds:
             size_error = DETECTOR_SIZE_ERROR if networks[0].start.detects else SIZE_ERROR
             for network, own, wrong in zip(networks, costs, errors, strict=True):
-                own["size"] = float(exported_bytes(network.cost, budget.format, int8=budget.int8))
+                own["size"] = float(exported_bytes(network.cost, budget.format, precision=budget.precision))
                 wrong["size"] = size_error
         if "latency" in budget.bounds:
             families = [_family(each.described) for each in networks]

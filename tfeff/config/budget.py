@@ -22,8 +22,24 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "memory": {"kB": 1e3, "MB": 1e6, "GB": 1e9},
 }
 """Measure -> unit -> its value in seconds, bytes, multiply-adds or parameters."""
+PRECISIONS = ("float32", "bfloat16", "int8")
+"""Precisions in which exported models compute."""
+FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
+"""Precision -> the only format that is exported in it; float32: all."""
 RELATIVE = "x"
 """Unit of multiples of the baseline's cost."""
+
+
+def check_precision(precision: str, format: str) -> None:
+    """Checks flags of an export.
+
+    Raises:
+        UserError: there is no such precision, or another format is required for it.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision={precision}: {nearest(precision, PRECISIONS)}")
+    if format != (required := FORMATS.get(precision, format)):
+        raise UserError(f"--precision={precision} requires --format={required}")
 
 
 @dataclass(frozen=True)
@@ -84,8 +100,8 @@ class Limits(Section):
     candidate is trained on one fold. None: no limit."""
     format: Literal["saved_model", "litert", "onnx", "openvino"] = "saved_model"
     """The format in which the network is exported and timed, and its size measured."""
-    int8: bool = False
-    """Export 8-bit integers (`litert`)."""
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """In which the exported model computes. `bfloat16` requires `openvino` and a CPU that has it; `int8`, `litert`."""
     threads: Positive[int] | None = None
     """Threads of the exported model. None: all cores."""
     latencies: str | None = None
@@ -101,14 +117,20 @@ class Limits(Section):
                 self.wrong(
                     measure, f"a number above 0 with a unit ({units}), or a multiple of the baseline such as 0.5x"
                 )
-        if self.int8 and self.format != "litert":
-            self.wrong("int8", "false, or set budget.format=litert")
+        required = FORMATS.get(self.precision, self.format)
+        if self.format != required:
+            self.wrong("precision", f'"float32", or set budget.format={required}')
         if self.latencies is not None and self.latency is None:
             self.wrong("latencies", "omitted without budget.latency")
 
     @property
     def _texts(self) -> dict[str, str]:
         return {measure: text for measure in UNITS if (text := getattr(self, measure)) is not None}
+
+    @property
+    def form(self) -> str:
+        """The exported form in words, such as "litert, int8"."""
+        return self.format if self.precision == "float32" else f"{self.format}, {self.precision}"
 
     @property
     def bounds(self) -> dict[str, Amount]:

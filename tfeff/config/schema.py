@@ -338,8 +338,8 @@ class Training(Section):
     time of a second forward pass. Not for networks that read regions (R-CNN, Fast and Faster R-CNN)."""
     quantization: Literal["int8"] | None = None
     """Fine-tune a trained network (`model.weights`) as it will run in 8-bit integers (arXiv:1712.05877): training and
-    validation round weights and feature maps as `tfeff.export --int8` does. Batch normalization keeps its statistics.
-    The weights remain float32. None: off."""
+    validation round weights and feature maps as `tfeff.export --precision=int8` does. Batch normalization keeps its
+    statistics. The weights remain float32. None: off."""
     ema_decay: Fraction | None = None
     """Decay of the exponential moving average of all weights, which is used for evaluation and export. None: off."""
     ema_images: Positive[float] | None = None

@@ -4,6 +4,7 @@ and versions of a SavedModel."""
 from collections.abc import Callable
 from pathlib import Path
 
+from tfeff.config.budget import check_precision
 from tfeff.durable import staging, sync
 from tfeff.errors import UserError, nearest
 from tfeff.serving.exportable import FORMATS as PORTABLE
@@ -24,7 +25,7 @@ def export(
     format: str | None,
     *,
     fit: bool | None,
-    int8: bool,
+    precision: str,
     freeze: bool | None,
     next_version: bool,
     overwrite: bool,
@@ -43,14 +44,13 @@ def export(
     format = format or endings.get(path.suffix, "saved_model")
     if format not in FORMATS:
         raise UserError(f"--format={format}: {nearest(format, FORMATS)}")
-    if int8 and format != "litert":
-        raise UserError("--int8 requires --format=litert")
+    check_precision(precision, format)
     if fit is False and format == "saved_model":
         raise UserError("--nofit requires another format; a SavedModel fits images itself")
     if fit and format == "keras":
         raise UserError("--fit requires another format; a .keras file holds the network alone, see metadata.json")
-    if fit and int8:
-        raise UserError("--int8 and --fit exclude each other: an 8-bit model takes images that fit")
+    if fit and precision == "int8":
+        raise UserError("--precision=int8 and --fit exclude each other: an 8-bit model takes images that fit")
     if freeze is not None and format != "saved_model":
         raise UserError(
             "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"
@@ -64,21 +64,21 @@ def export(
     if format == "saved_model":
         trained().saved_model(path, freeze=freeze is not False, overwrite=overwrite)
     elif path.suffix not in endings:
-        trained().portable(path, format, fit=fit, int8=int8, overwrite=overwrite)
+        trained().portable(path, format, fit=fit, precision=precision, overwrite=overwrite)
     else:
-        _write(trained, path, format, fit=fit, int8=int8, overwrite=overwrite)
+        _write(trained, path, format, fit=fit, precision=precision, overwrite=overwrite)
     return path
 
 
 def _write(
-    trained: Callable[[], Exportable], path: Path, format: str, *, fit: bool | None, int8: bool, overwrite: bool
+    trained: Callable[[], Exportable], path: Path, format: str, *, fit: bool | None, precision: str, overwrite: bool
 ) -> None:
     """Exports a network as a file, such as `mine.onnx`, with its metadata next to it, `mine.onnx.json`.
 
     Args:
         trained: returns the network.
         path: the model's file, with the ending of its format.
-        format, fit, int8: see `Exportable.portable`.
+        format, fit, precision: see `Exportable.portable`.
         overwrite: replace an earlier export.
 
     Raises:
@@ -94,7 +94,7 @@ def _write(
             raise UserError(f"--out={path}: {beside} exists and does not belong to an export; choose another name")
     with staging(path.with_suffix("")) as made:
         try:
-            trained().portable(made / "model", format, fit=fit, int8=int8)
+            trained().portable(made / "model", format, fit=fit, precision=precision)
         except UserError as error:
             raise UserError(str(error).replace(str(made / "model"), str(path))) from error
         # After a kill, no model remains rather than one with the metadata or the weights of another.

@@ -160,7 +160,7 @@ class Run:
         format: str | None = None,
         *,
         fit: bool | None = None,
-        int8: bool = False,
+        precision: str = "float32",
         freeze: bool | None = None,
         next_version: bool = False,
         overwrite: bool = False,
@@ -175,7 +175,8 @@ class Run:
                 the ending of `path`; without one, `saved_model`.
             fit: whether the model takes uint8 images of any size and fits them itself, as SavedModels always do. None:
                 yes, but not for LiteRT, whose fast kernels need fixed sizes, and Keras.
-            int8: LiteRT: 8-bit integers, calibrated on training images.
+            precision: that of the computation: `float32`; `bfloat16` (OpenVINO), in which `predict` and `serve` then
+                compute, too; `int8` (LiteRT), calibrated on training images.
             freeze: SavedModels: optimize for prediction; False: keep the variables, to train them further.
             next_version: SavedModels: write `path/1`, or the number after the highest one there, as TensorFlow Serving
                 expects versions of a model.
@@ -194,7 +195,7 @@ class Run:
             Path(os.path.expanduser(path)),
             format,
             fit=fit,
-            int8=int8,
+            precision=precision,
             freeze=freeze,
             next_version=next_version,
             overwrite=overwrite,

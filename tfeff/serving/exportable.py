@@ -83,7 +83,7 @@ class Exportable:
         format: str,
         *,
         fit: bool | None = None,
-        int8: bool = False,
+        precision: str = "float32",
         overwrite: bool = False,
     ) -> Path:
         """Writes the model for LiteRT, ONNX or OpenVINO, with the decoding of its task, or for Keras; `metadata.json`,
@@ -94,7 +94,8 @@ class Exportable:
             format: one of `FORMATS` or `WITHOUT_DECODING`.
             fit: whether the model takes uint8 images of any size and fits them itself, as the training does; None:
                 `fits`. Formats without decoding cannot.
-            int8: 8-bit weights and activations (LiteRT only), calibrated on `examples`.
+            precision: that of the computation: `float32`; `bfloat16`, in which OpenVINO then computes (weights remain
+                float32); `int8`, LiteRT's 8-bit weights and activations, calibrated on `examples`.
             overwrite: replace an earlier export.
 
         Raises:
@@ -107,15 +108,17 @@ class Exportable:
                 f"--format={format}: task.name={task.section.name} exports only as a SavedModel, because it cuts "
                 "regions from images of any size"
             )
-        if int8 and self.examples is None:
-            raise UserError("--int8 requires the training images of a run, from which ranges are determined; omit it")
+        if precision == "int8" and self.examples is None:
+            raise UserError(
+                "--precision=int8 requires the training images of a run, from which ranges are determined; omit it"
+            )
         fitting = None
         if fits(format) if fit is None else fit:
             fitting = Fitting(task.reading, self.image_size, size, self.channels)
         converter = (FORMATS | WITHOUT_DECODING)[format]
         others = (Path(converter.FILE).with_suffix(".bin").name, interface.METADATA)
         with staged(Path(directory), overwrite=overwrite, marker=converter.FILE, others=others) as staging:
-            calibration = {"examples": self.examples} if int8 else {}
+            calibration = {"examples": self.examples} if precision == "int8" else {}
             files = converter.convert(task.predictor(self.network), task, fitting=fitting, **calibration)
             about = interface.metadata(
                 task,
@@ -127,6 +130,7 @@ class Exportable:
                 class_ids=self.class_ids,
                 unknown=self.unknown,
                 decoded=format not in WITHOUT_DECODING,
+                precision=precision,
                 files=files,
             )
             try:

@@ -17,7 +17,7 @@ from tfeff.serving import interface
 from tfeff.serving.exportable import FORMATS, WITHOUT_DECODING
 from tfeff.serving.fitting import Fitting
 from tfeff.serving.image_model import STACKED_BYTES
-from tfeff.serving.interface import ADVICE, FILES, METADATA
+from tfeff.serving.interface import ADVICE, FILES, METADATA, PRECISION
 from tfeff.serving.portable import Loaded
 from tfeff.tasks.localization import in_pixels
 from tfeff.tasks.object_detection import place
@@ -103,15 +103,26 @@ def check(file: Path) -> None:
             )
 
 
+def precision_of(path: Path) -> str:
+    """Returns the precision in which a model was exported to compute, from its file or the folder of a SavedModel.
+
+    Raises:
+        UserError: its metadata are damaged.
+    """
+    about = metadata_of(path)
+    return str(checked.read_json(about, ADVICE).get(PRECISION, "float32")) if about.is_file() else "float32"
+
+
 def load(format: str, file: Path, threads: int) -> Loaded:
-    """Returns a model in its runtime, which is not TensorFlow.
+    """Returns a model in its runtime, which is not TensorFlow; OpenVINO computes in the precision of the export.
 
     Raises:
         UserError: the runtime is not installed, the model is damaged, or the runtime cannot read it.
     """
     check(file)
+    options = {"precision": precision_of(file)} if format == "openvino" else {}
     try:
-        loaded: Loaded = FORMATS[format].load(file, threads)
+        loaded: Loaded = FORMATS[format].load(file, threads, **options)
     except UserError:
         raise
     except Exception as error:  # the runtimes' types of errors are not public

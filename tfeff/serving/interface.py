@@ -25,6 +25,8 @@ THRESHOLD = "threshold"
 """Key of the minimum cosine similarity of images of one class, for pairs."""
 UNKNOWN_THRESHOLDS = "unknown_thresholds"
 """Key of the minimum cosine similarities of the nearest image of a gallery, by the number of images in it."""
+PRECISION = "precision"
+"""Key of the precision in which the model computes."""
 FILES = "files"
 """Key of the CRC-32 of each of the model's files, by its name in a folder."""
 ADVICE = "export the model again"
@@ -50,6 +52,7 @@ def metadata(
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
     decoded: bool = True,
+    precision: str = "float32",
     files: Mapping[str, bytes] | None = None,
 ) -> str:
     """Returns the contents of `metadata.json`.
@@ -66,6 +69,7 @@ def metadata(
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: `evaluation.unknown_thresholds` of an embedder, if they are known.
         decoded: whether the model's outputs are the predictions of the task, not those of the network.
+        precision: in which the model computes: `float32`, `bfloat16` (OpenVINO) or `int8` (LiteRT).
         files: the contents of the model's files by name, whose checksums are kept; None: others keep them.
     """
     boxes, reading = task.kind.boxes, task.reading
@@ -79,6 +83,7 @@ def metadata(
         "image_size": image_size and list(image_size),
         "class_names": list(class_names),
         **({"class_ids": list(class_ids)} if class_ids else {}),
+        PRECISION: precision,
     }
     if decoded and score is not None:
         record["score" if task.kind.detects else THRESHOLD] = score

@@ -24,7 +24,7 @@ from tfeff.serving.timing import Timing
 ADVICE = "measure again with tfeff.summary --latency --out"
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "format": str,
-    "int8": bool,
+    "precision": str,
     "threads": (int, type(None)),
     "machine": dict,
     "versions": dict,
@@ -114,7 +114,7 @@ class Latencies:
 
     Attributes:
         format: `saved_model`, `litert`, `onnx` or `openvino`.
-        int8: whether in 8-bit integers.
+        precision: `float32`, `bfloat16` or `int8`.
         threads: number of the runtime's threads; None: all cores of the machine.
         machine: `processor`, `architecture` and `cores`.
         versions: package -> version: TensorFlow, whose converters wrote the models, and the runtime.
@@ -122,29 +122,29 @@ class Latencies:
     """
 
     format: str
-    int8: bool
+    precision: str
     threads: int | None
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
     networks: tuple[TimedNetwork, ...]
 
     @classmethod
-    def here(cls, timing: Timing, networks: Sequence[TimedNetwork], *, int8: bool) -> "Latencies":
+    def here(cls, timing: Timing, networks: Sequence[TimedNetwork]) -> "Latencies":
         """Returns latencies measured on this machine, of which `timing` is one."""
         versions = {"tensorflow": tf.__version__, "runtime": timing.runtime}
-        return cls(timing.format, int8, timing.threads, this_machine(), versions, tuple(networks))
+        return cls(timing.format, timing.precision, timing.threads, this_machine(), versions, tuple(networks))
 
-    def check(self, path: Path, *, format: str, int8: bool, threads: int | None) -> None:
+    def check(self, path: Path, *, format: str, precision: str, threads: int | None) -> None:
         """Raises UserError unless latencies read from `path` were measured so."""
         for name, found, wanted in (
             ("format", self.format, format),
-            ("int8", self.int8, int8),
+            ("precision", self.precision, precision),
             ("threads", self.threads, threads),
         ):
             if found != wanted:
                 raise UserError(
                     f"{path}: measured with {name}={_text(found)}; use another file for "
-                    f"{timing_flags(format, int8, threads)}, which tfeff.summary --latency --out=FILE.json writes"
+                    f"{timing_flags(format, precision, threads)}, which tfeff.summary --latency --out=FILE.json writes"
                 )
 
     def added(self, others: "Latencies", path: Path) -> "Latencies":
@@ -153,7 +153,7 @@ class Latencies:
         Raises:
             UserError: they were measured otherwise than these, which were read from `path`.
         """
-        self.check(path, format=others.format, int8=others.int8, threads=others.threads)
+        self.check(path, format=others.format, precision=others.precision, threads=others.threads)
         for name in ("machine", "versions"):
             found, wanted = getattr(self, name), getattr(others, name)
             if found != wanted:
@@ -219,6 +219,7 @@ def _text(value: object) -> str:
     return "all" if value is None else str(value).lower()
 
 
-def timing_flags(format: str, int8: bool, threads: int | None) -> str:
+def timing_flags(format: str, precision: str, threads: int | None) -> str:
     """Returns the flags of `tfeff.summary` that time networks in this form."""
-    return f"--format={format}" + (" --int8" if int8 else "") + ("" if threads is None else f" --threads={threads}")
+    flags = {"format": format, "precision": None if precision == "float32" else precision, "threads": threads}
+    return " ".join(f"--{name}={value}" for name, value in flags.items() if value is not None)

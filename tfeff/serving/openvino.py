@@ -3,7 +3,7 @@
 A detector takes one image at a time, other networks any number. Of boxes with equal scores, others may be kept than in
 other formats, and in another order.
 On CPUs with bfloat16 instructions, OpenVINO computes in bfloat16 unless the property `INFERENCE_PRECISION_HINT` is
-`f32`.
+`f32`. Which one an export is for is in its metadata.
 """
 
 import functools
@@ -21,6 +21,8 @@ from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
 
 FILE, WEIGHTS = "model.xml", "model.bin"
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""Precision -> OpenVINO's name of it."""
 
 
 @functools.cache
@@ -76,11 +78,19 @@ def convert(model: keras.Model, task: ImageTask, *, fitting: Fitting | None = No
         return {FILE: file.read_bytes(), WEIGHTS: file.with_name(WEIGHTS).read_bytes()}
 
 
-def load(file: Path, threads: int, *, precision: str = "f32") -> portable.Loaded:
+def has_bfloat16() -> bool:
+    """Returns whether OpenVINO can compute in bfloat16 on this CPU, where it otherwise computes in float32.
+
+    With AVX-512 but without bfloat16 instructions, it can, but is no faster.
+    """
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def load(file: Path, threads: int, *, precision: str = "float32") -> portable.Loaded:
     """Returns a model in OpenVINO, on the CPU.
 
     Args:
-        precision: that of the computation, `f32` or `bf16`.
+        precision: that of the computation, `float32` or `bfloat16`; see `has_bfloat16`.
 
     Raises:
         UserError: OpenVINO is not installed.
@@ -89,7 +99,11 @@ def load(file: Path, threads: int, *, precision: str = "f32") -> portable.Loaded
         import openvino
     except ImportError:
         raise UserError('running OpenVINO models requires OpenVINO: pip install "tfeff[openvino]"') from None
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings = {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
     model = core().compile_model(file, "CPU", settings)
     inputs = {
         port.any_name: tuple(None if side.is_dynamic else side.get_length() for side in port.partial_shape)

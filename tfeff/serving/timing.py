@@ -4,7 +4,7 @@ A time is that of one call of a loaded model with one image. It includes the dec
 of the model, but not the decoding of files. The image is random, and always the same. A model that takes images of any
 size gets one of the size to which it fits them first (`image_size` in its metadata): of the fitting, a SavedModel then
 only does the second step, to the size of the network's input, if that differs; in other formats, the time includes all
-of it (`Timing.fits`). ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the file.
+of it (`Timing.fits`). ONNX Runtime, LiteRT and OpenVINO compute on the CPU and in the precision of the export.
 
 Models of `export_untrained` have random weights. Their time is that of trained ones, except for the suppression of
 detections: it has more to do the more objects are found.
@@ -24,14 +24,15 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked, config
+from tfeff.config.budget import check_precision
 from tfeff.config.tasks import TaskSettings, of_detector
 from tfeff.errors import UserError
 from tfeff.execution import resources
 from tfeff.models.network import in_policy
 from tfeff.networks import Architecture, Detector
-from tfeff.serving import exported, savedmodel
+from tfeff.serving import exported, openvino
 from tfeff.serving.detector import CHECKSUMS, load
-from tfeff.serving.exportable import FORMATS
+from tfeff.serving.exportable import FORMATS, Exportable
 from tfeff.serving.exported import SAVED_MODEL
 from tfeff.serving.interface import METADATA
 from tfeff.serving.portable import Loaded
@@ -53,6 +54,7 @@ class Timing:
         processor: seconds that the processor spent on each call; empty with several threads, or on a GPU.
         size: bytes of the model's files, without metadata.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
+        precision: in which the model computes, `float32`, `bfloat16` or `int8`.
         threads: number of the runtime's threads; None: all cores that the process may use.
         runtime: name and version of the package that ran it.
         fits: whether the model takes images of any size and fits them itself.
@@ -62,6 +64,7 @@ class Timing:
     processor: tuple[float, ...]
     size: int
     format: str
+    precision: str
     threads: int | None
     runtime: str
     fits: bool = False
@@ -108,8 +111,8 @@ def time_alternately(
         rounds: timed calls of each model, after a warm-up. The i-th calls of all models are neighbors in time.
 
     Raises:
-        UserError: there is no exported model, it is damaged, its runtime is missing, it needs region proposals, or
-            TensorFlow has started with another number of threads.
+        UserError: there is no exported model, it is damaged, its runtime is missing, it needs region proposals, this
+            CPU cannot compute in its precision, or TensorFlow has started with another number of threads.
     """
     number = _number(threads)
     if rounds < 1:
@@ -117,10 +120,16 @@ def time_alternately(
     located = [exported.located(Path(path)) for path in paths]
     if any(format == SAVED_MODEL for format, _ in located):
         set_tensorflow_threads(threads)
+    precisions = [exported.precision_of(path) for _, path in located]
     models = [
         _load_saved_model(path) if format == SAVED_MODEL else exported.load(format, path, number)
         for format, path in located
     ]
+    if "bfloat16" in precisions and not openvino.has_bfloat16():
+        raise UserError(
+            "precision=bfloat16: OpenVINO computes in float32 on this CPU; choose float32, or a CPU with AVX-512 BF16 "
+            "or AMX"
+        )
     calls = [_call(model, path) for model, (_, path) in zip(models, located, strict=True)]
     seconds, processor = (each.T.tolist() for each in alternate(calls, rounds))
     on_gpu = bool(tf.config.list_physical_devices("GPU"))
@@ -130,6 +139,7 @@ def time_alternately(
             processor=tuple(processor[index]) if number == 1 and not (on_gpu and format == SAVED_MODEL) else (),
             size=bytes_of(path),
             format=format,
+            precision=precisions[index],
             threads=threads,
             runtime=models[index].runtime,
             fits=_fits(models[index]),
@@ -160,7 +170,7 @@ def time_networks(
     *,
     channels: int = 3,
     format: str = SAVED_MODEL,
-    int8: bool = False,
+    precision: str = "float32",
     threads: int | None = None,
     task: TaskSettings | None = None,
     rounds: int = ROUNDS,
@@ -184,7 +194,7 @@ def time_networks(
                 num_classes=classes,
                 channels=channels,
                 format=format,
-                int8=int8,
+                precision=precision,
                 task=task,
             )
             for index, (description, classes) in enumerate(networks)
@@ -202,7 +212,7 @@ def export_untrained(
     num_classes: int,
     channels: int = 3,
     format: str = SAVED_MODEL,
-    int8: bool = False,
+    precision: str = "float32",
     task: TaskSettings | None = None,
 ) -> Path:
     """Exports a network with random weights as `tfeff.export --nofit` exports that of a run.
@@ -215,7 +225,7 @@ def export_untrained(
         num_classes: number of classes.
         channels: channels of an image, 1 or 3.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
-        int8: LiteRT: 8-bit integers, calibrated on random images.
+        precision: see `Exportable.portable`; `int8` is calibrated on random images.
         task: decodes the predictions; None: classification, or the detector's task with its defaults.
 
     Raises:
@@ -224,8 +234,7 @@ def export_untrained(
     """
     if format not in (SAVED_MODEL, *FORMATS):
         raise UserError(f"--format={format}: give one of {', '.join((SAVED_MODEL, *FORMATS))}")
-    if int8 and format != "litert":
-        raise UserError("--int8 requires --format=litert")
+    check_precision(precision, format)
     with in_policy("float32"):
         plan = _plan(description, task, num_classes=num_classes, channels=channels)
         if plan.task.proposals is not None or plan.settings.task.CUTS_REGIONS:
@@ -236,25 +245,19 @@ def export_untrained(
         network = plan.build_network()
         _vary(network)
         size = network.size
-        model = plan.task.predictor(network)
-        if format == SAVED_MODEL:
-            return savedmodel.export(
-                model,
-                plan.class_names,
-                path,
-                image_size=None if plan.task.reading.fit != "whole" else size,
-                size=size,
-                channels=channels,
-                task=plan.task,
-                score=SCORE if plan.task.kind.detects else None,
-            )
         images = np.random.default_rng(0).uniform(0, 255, (CALIBRATION_IMAGES, 1, *size, channels)).astype(np.float32)
-        calibration = {"examples": lambda: ({"images": each} for each in images)} if int8 else {}
-        files = FORMATS[format].convert(model, plan.task, **calibration)
-    path.mkdir()
-    for name, contents in files.items():
-        (path / name).write_bytes(contents)
-    return path
+        made = Exportable(
+            plan.task,
+            network,
+            plan.class_names,
+            image_size=None if plan.task.reading.fit != "whole" else size,
+            channels=channels,
+            score=SCORE if plan.task.kind.detects else None,
+            examples=lambda: ({"images": each} for each in images),
+        )
+        if format == SAVED_MODEL:
+            return made.saved_model(path)
+        return made.portable(path, format, fit=False, precision=precision)
 
 
 def tensorflow_threads() -> int:

@@ -27,17 +27,18 @@ def test_estimates_are_those_of_exports(name: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(training.Plan, "build_network", once)
     described = models.architecture(name, resolution=32, depth_coefficient=0.3)
     cost = models.estimate(described, num_classes=50)
-    for format, int8 in (("saved_model", False), *((format, False) for format in FORMATS), ("litert", True)):
+    forms = [("saved_model", "float32"), *((format, "float32") for format in FORMATS)]
+    for format, precision in (*forms, ("openvino", "bfloat16"), ("litert", "int8")):
         path = timing.export_untrained(
-            described, tmp_path / f"{format}-{int8}", num_classes=50, format=format, int8=int8
+            described, tmp_path / f"{format}-{precision}", num_classes=50, format=format, precision=precision
         )
-        estimated = exported_bytes(cost, format, int8=int8)
-        assert estimated == pytest.approx(timing.bytes_of(path), rel=0.02), (format, int8)
+        estimated = exported_bytes(cost, format, precision)
+        assert estimated == pytest.approx(timing.bytes_of(path), rel=0.02), (format, precision)
 
 
 def test_unknown_formats_are_refused() -> None:
     cost = models.estimate(models.architecture("resnet"))
     with pytest.raises(UserError, match="format=onix: give one of saved_model, litert, onnx, openvino"):
         exported_bytes(cost, "onix")
-    with pytest.raises(UserError, match="int8 requires format=litert"):
-        exported_bytes(cost, "onnx", int8=True)
+    with pytest.raises(UserError, match="precision=int8 requires format=litert"):
+        exported_bytes(cost, "onnx", "int8")

@@ -15,7 +15,7 @@ GRAPH_BYTES = {
 """Format -> bytes of the graph: a constant, and those of each call of a convolution or dense layer."""
 
 
-def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
+def exported_bytes(cost: Complexity, format: str, precision: str = "float32") -> int:
     """Returns the bytes of the files of an exported network, without its metadata.
 
     Weights are counted, with batch normalization folded into the layer before it. The rest, the graph, is estimated.
@@ -28,15 +28,16 @@ def exported_bytes(cost: Complexity, format: str, *, int8: bool = False) -> int:
     Args:
         cost: the network's cost.
         format: `saved_model`, `litert`, `onnx` or `openvino`.
-        int8: LiteRT's 8-bit integers.
+        precision: that of the model's computation. Weights are stored in 8 bits for `int8`, otherwise in float32.
 
     Raises:
         UserError: unknown format, or `int8` in another format than `litert`.
     """
     if format not in GRAPH_BYTES:
         raise UserError(f"format={format}: give one of {', '.join(GRAPH_BYTES)}")
+    int8 = precision == "int8"
     if int8 and format != "litert":
-        raise UserError("int8 requires format=litert")
+        raise UserError("precision=int8 requires format=litert")
     constant, call = GRAPH_BYTES[format]
     graph = constant + call * cost.kernel_calls
     if int8:
