@@ -227,7 +227,8 @@ def test_the_commands_of_the_readme_run(
         "/path/to/voc": str(tmp_path / "voc"),
     }
     ran = []
-    for command in written(ROOT / "README.md"):
+    # Trainings first: in place of the search that is left out, they provide the runs that others use.
+    for command in sorted(written(ROOT / "README.md"), key=lambda each: each.verb != "train"):
         if command.verb in (None, "search", "serve"):
             continue
         arguments = list(command.arguments)
@@ -239,7 +240,7 @@ def test_the_commands_of_the_readme_run(
         done = verbs(command.verb, *arguments, env={"KERAS_HOME": str(tmp_path / "keras")}).succeeds()
         assert "exporting efficientnet-lite0" not in done.err
         ran.append(command.verb)
-    assert ran == ["predict", "train", "train", "predict", "analyze", "summary"]
+    assert ran == ["train", "train", "predict", "predict", "analyze", "summary"]
     assert (tmp_path / "runs" / "mine" / "report.html").is_file()
     assert (tmp_path / "runs" / "boxes" / "report.html").is_file()
     for name in ("first", "predictions"):
