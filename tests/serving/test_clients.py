@@ -107,11 +107,11 @@ def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, f
     if format == "saved_model":
         return saved
     model, task = network
-    fitting = Fitting(task.reading, STORED, SIZE, 3) if fits(format) else None
+    fitting = Fitting(task.reading, STORED, SIZE, 3) if fits(format, "float32") else None
     for file, contents in FORMATS[format].convert(model, task, fitting=fitting).items():
         (folder / file).write_bytes(contents)
     score = json.loads((saved / "metadata.json").read_text()).get("score")
-    size = None if fits(format) else SIZE
+    size = None if fits(format, "float32") else SIZE
     about = interface.metadata(task, NAMES, score, channels=3, image_size=STORED, size=size)
     (folder / "metadata.json").write_text(about)
     return folder

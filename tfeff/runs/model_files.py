@@ -49,8 +49,8 @@ def export(
         raise UserError("--nofit requires another format; a SavedModel fits images itself")
     if fit and format == "keras":
         raise UserError("--fit requires another format; a .keras file holds the network alone, see metadata.json")
-    if fit and precision == "int8":
-        raise UserError("--precision=int8 and --fit exclude each other: an 8-bit model takes images that fit")
+    if fit and precision != "float32":
+        raise UserError(f"--precision={precision} and --fit exclude each other: such a model takes images that fit")
     if freeze is not None and format != "saved_model":
         raise UserError(
             "--freeze requires --format=saved_model; a .keras file always keeps its variables, others never"

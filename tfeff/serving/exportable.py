@@ -21,12 +21,13 @@ WITHOUT_DECODING: dict[str, ModuleType] = {"keras": keras_file}
 """The same of formats that hold the network alone."""
 
 
-def fits(format: str) -> bool:
+def fits(format: str, precision: str) -> bool:
     """Returns whether models of a format take images of any size, unless chosen otherwise.
 
     LiteRT's fast kernels need fixed sizes: with others, a network takes three times as long. Networks alone never do.
+    In bfloat16, fitting would be rounded, too.
     """
-    return format not in ("litert", *WITHOUT_DECODING)
+    return precision == "float32" and format not in ("litert", *WITHOUT_DECODING)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +114,7 @@ class Exportable:
                 "--precision=int8 requires the training images of a run, from which ranges are determined; omit it"
             )
         fitting = None
-        if fits(format) if fit is None else fit:
+        if fits(format, precision) if fit is None else fit:
             fitting = Fitting(task.reading, self.image_size, size, self.channels)
         converter = (FORMATS | WITHOUT_DECODING)[format]
         others = (Path(converter.FILE).with_suffix(".bin").name, interface.METADATA)
