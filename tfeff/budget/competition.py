@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +32,7 @@ from tfeff.trials.results import Block, Job, Table, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Candidate
-from tfeff.trials.two_way import fit_two_way
+from tfeff.trials.two_way import TwoWay, fit_two_way
 
 PROBE_SHARE = 0.25
 """Share of the time for probes or short trainings."""
@@ -153,7 +153,7 @@ class Competition:
     def _stored_paces(self) -> Paces | None:
         """Returns the paces of an earlier call that stored trainings; None if there are none of those that are left.
 
-        Also a candidate counts that there is no time to train again.
+        A candidate also counts if there is no time to train it again.
         """
         stored = self.store.fact(PACE)
         if stored is None:
@@ -530,13 +530,14 @@ class Competition:
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = [name for name in self.candidates if self._stage_of(name) in WORSE]
-        means = self.means()
-        return sorted(names, key=lambda name: (-means.get(name, -math.inf), -self.screened.get(name, 0.0)))
+        fitted = self.fitted()
+        place = {} if fitted is None else {name: index for index, name in enumerate(fitted.ranking)}
+        return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
 
-    def means(self) -> Mapping[str, float]:
-        """Returns the mean over the folds of each candidate that was trained, adjusted for the folds that it lacks."""
+    def fitted(self) -> TwoWay | None:
+        """Compares all candidates that were trained, also on different folds; None before any training."""
         table = {name: row for name, row in self.table(list(self.candidates)).items() if finite(row)}
-        return fit_two_way(table).means if table else {}
+        return fit_two_way(table) if table else None
 
     def _order(self) -> list[str]:
         """Returns the candidates that are left, the most promising ones first."""
@@ -615,9 +616,9 @@ class Competition:
         return self._ranked(self.compared)
 
     def best_so_far(self) -> str:
-        """Returns the candidate that would be the choice if the time was over now, in words; empty before trainings.
+        """Returns the candidate that would be the choice if the search ended now, in words; empty before trainings.
 
-        It has still to meet the budget when it is exported.
+        It still has to meet the budget when it is exported.
         """
         blocks = self.compared or self.blocks[:1]
         if not any(finite(row) for row in self.table(self.alive, blocks).values()):

@@ -247,7 +247,8 @@ def _deliver(competition: Competition, ranking: Ranking, workdir: Path) -> Deliv
     Raises:
         UserError: none meets it.
     """
-    means, misses, trained = competition.means(), list[str](), list[str]()
+    fitted, misses, trained = competition.fitted(), list[str](), list[str]()
+    means = {} if fitted is None else fitted.means
     delivered, expected = dict[str, Delivered](), dict[str, float]()
     for name in dict.fromkeys((*ranking.preferred, *competition.reserves())):
         mean = means.get(name, -math.inf)

@@ -7,8 +7,6 @@ import numpy as np
 
 from tfeff.budget.competition import Competition
 from tfeff.budget.probing import Probe, paired_difference
-from tfeff.trials.results import finite
-from tfeff.trials.two_way import fit_two_way
 
 MEAN, PROBE, SIZE = "the highest mean over the folds", "the best probe", "the most multiply-adds of the unscaled ones"
 
@@ -44,13 +42,13 @@ def teacher(competition: Competition, chosen: str) -> Teacher | None:
 
 def _ordered(competition: Competition, chosen: str) -> Iterator[tuple[str, str]]:
     """Yields networks that may teach, the best ones first, and why; some twice."""
-    table = {name: row for name, row in competition.table(list(competition.candidates)).items() if finite(row)}
-    if chosen in table:
-        fitted = fit_two_way(table)  # which compares networks on different folds
-        yield from ((name, MEAN) for name in fitted.ranking if fitted.means[name] > fitted.means[chosen])
+    fitted = competition.fitted()
+    means = {} if fitted is None else fitted.means
+    if fitted is not None and chosen in means:
+        yield from ((name, MEAN) for name in fitted.ranking if means[name] > means[chosen])
     probes = competition.time.probes
     for name in sorted(_better(probes, chosen), key=lambda name: (-probes[name].accuracy, name)):
-        if name not in table:
+        if name not in means:
             yield name, PROBE
     networks = competition.study.networks
     larger = [

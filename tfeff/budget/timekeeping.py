@@ -279,7 +279,7 @@ class Timekeeper:
         return None if stored is None else (str(stored[0]), str(stored[1]))
 
     def moment(self, name: str) -> float:
-        """Returns the second of the search at which it first came here with these settings.
+        """Returns the second of the search at which it first got this far with these settings.
 
         That includes settings on which trainings on folds do not depend.
 
@@ -289,7 +289,7 @@ class Timekeeper:
         return float(self.decide(self._moment(name), lambda: self.seconds))
 
     def reached(self, name: str) -> bool:
-        """Returns whether this call or an earlier one came to a `moment`."""
+        """Returns whether this call or an earlier one got as far as a `moment`."""
         return self._store.fact(self._fact(self._moment(name))) is not None
 
     def _moment(self, name: str) -> str:

@@ -32,7 +32,7 @@ class Loss:
     """Accuracy (detectors: mAP) of the trained network minus that of the exported one, on the same training images.
 
     Test images must not decide which network is chosen, and all others may have been trained on. The network knows
-    these images, so it loses less than on new ones.
+    these images, so it probably loses less than on new ones.
 
     Attributes:
         value: the difference.

@@ -24,8 +24,8 @@ UNITS: Mapping[str, Mapping[str, float]] = {
 """Measure -> unit -> its value in seconds, bytes, multiply-adds or parameters."""
 PRECISIONS = ("float32", "bfloat16", "int8")
 """Precisions in which exported models compute."""
-FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
-"""Precision -> the only format that is exported in it; float32: all."""
+REQUIRED_FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
+"""Precision -> the only format that can be exported in it. All can in float32."""
 RELATIVE = "x"
 """Unit of multiples of the baseline's cost."""
 
@@ -38,7 +38,7 @@ def check_precision(precision: str, format: str) -> None:
     """
     if precision not in PRECISIONS:
         raise UserError(f"--precision={precision}: {nearest(precision, PRECISIONS)}")
-    if format != (required := FORMATS.get(precision, format)):
+    if format != (required := REQUIRED_FORMATS.get(precision, format)):
         raise UserError(f"--precision={precision} requires --format={required}")
 
 
@@ -117,7 +117,7 @@ class Limits(Section):
                 self.wrong(
                     measure, f"a number above 0 with a unit ({units}), or a multiple of the baseline such as 0.5x"
                 )
-        required = FORMATS.get(self.precision, self.format)
+        required = REQUIRED_FORMATS.get(self.precision, self.format)
         if self.format != required:
             self.wrong("precision", f'"float32", or set budget.format={required}')
         if self.latencies is not None and self.latency is None:

@@ -152,12 +152,12 @@ class Growth:
             **factors: variable -> factor, such as images=2.0.
         """
         change = self._change(factors)
-        # With a perfect or hopeless accuracy, half of a validation image keeps the odds finite.
+        # For accuracies of 0 and 1, half a validation image keeps the odds finite.
         least = 0.5 / (self.validated + 1.0)
         error = min(max(1.0 - measured, least), 1.0 - least)
         odds, shift = float(special.logit(error)), float(change @ self.mean)
         gain = float(special.expit(odds) - special.expit(odds + shift))
-        # Both are uncertain: the measured accuracy and its shift. Equally probable values of each, in all combinations.
+        # The measured accuracy and its shift are both uncertain: all combinations of equally probable values of each.
         counted = 1.0 / math.sqrt(error * (1.0 - error) * self.validated)
         before = (odds + counted * special.ndtri(SHARES))[:, None]
         deviation = math.sqrt(float(change @ self.covariance @ change))
