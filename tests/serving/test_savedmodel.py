@@ -257,7 +257,7 @@ def test_the_metadata_describes_the_images(digits):
     about = json.loads((digits[1] / "metadata.json").read_text())
     fit = {"fit": "stretch", "interpolation": "bilinear", "image_size": [24, 20]}
     assert about.pop("crc32")
-    assert about == {"input": [None, None, 1], **fit, "class_names": DIGITS}
+    assert about == {"input": [None, None, 1], **fit, "class_names": DIGITS, "precision": "float32"}
 
 
 def test_an_empty_batch(digits):
