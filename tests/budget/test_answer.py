@@ -84,6 +84,18 @@ def test_shortened_trainings_are_stated(folds, final, words):
     ) in answer(found)
 
 
+def test_a_choice_without_comparison_is_stated():
+    found = findings()
+    found.table, found.complete, found.pace = {found.delivered.name: {}}, False, 0.2
+    found.fates = {"one": Fate("time", "no time")}
+    assert "lack of time" not in answer(found)
+    assert "The time was over" not in answer(found)
+    object.__setattr__(found.delivered, "pace", 0.5)
+    label = found.study.networks[found.delivered.name].label
+    assert f"For lack of time, {label} was trained for 50 % of the epochs that suit the images." in answer(found)
+    assert "compared" not in answer(found)
+
+
 def test_networks_that_there_was_no_time_for_are_counted():
     found = findings()
     found.fates = {"one": Fate("time", "no time"), "two": Fate("time", "no time"), "three": Fate("race", "worse")}

@@ -489,17 +489,14 @@ def test_without_finished_trainings_or_steps_nothing_is_shortened(monkeypatch):
     assert (found.time.rate, found.time.affordable_paces("ab")) == (None, (1.0, 1.0))
 
 
-def test_short_trainings_begin_with_the_unscaled_network():
+def test_short_trainings_begin_with_the_leader():
     found = competition(dict.fromkeys("abcd", (0.9, 0.9)))
     for name, macs, inherits in (("a", 500, True), ("b", 900, False), ("c", 800, False), ("d", 1000, False)):
         found.candidates[name] = replace(found.candidates[name], macs=macs)
         found.study.networks[name].inherits = inherits
-    found.study.unscaled = lambda names: None
     assert found._by_effort() == ["c", "b", "d", "a"]
-    found.study.unscaled = lambda names: "d"
+    found.leader = "d"
     assert found._by_effort() == ["d", "c", "b", "a"]
-    found.candidates["d"] = replace(found.candidates["d"], macs=1001)  # more than twice the cheapest one
-    assert found._by_effort() == ["c", "b", "d", "a"]
 
 
 def detectors(names, minutes, passes, epochs=20):
@@ -520,8 +517,74 @@ def detectors(names, minutes, passes, epochs=20):
     found.study.detects = found.study.may_shorten = True
     found.study.candidate = candidate
     found.study.final_passes = lambda name, pace, taught=False: passes * pace
+    found._forecast = lambda: None
     found._set_pace(1.0)
     return found
+
+
+def of_sizes(found, macs, unscaled):
+    """Gives the detectors of a competition other multiply-adds; `unscaled` are those without scaling, by size."""
+    plain = found.study.candidate
+    found.study.candidate = lambda name, precision, pace: replace(plain(name, precision, pace), macs=macs[name])
+    found.study.unscaled = lambda names: next((each for each in unscaled if each in names), None)
+    found._set_pace(1.0)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "alone"),
+    [(4.3, None), (4.2, "plain"), (2.95, "plain"), (2.0, "wide"), (1.0, "narrow"), (0.1, "narrow")],
+)
+def test_without_time_to_compare_detectors_the_largest_that_can_be_trained_long_enough_is(minutes, alone):
+    """A pass takes 10, 5 or 1 s. A short training has four; 60 % of the final one are 12, and delivery takes 30 s.
+
+    With a fifth more for the final training, the largest fits into 2.9 minutes; with half as much more, after short
+    trainings of it and of the quickest, into 4.23.
+    """
+    found = detectors(["narrow", "wide", "plain"], minutes=minutes, passes=20)
+    of_sizes(found, {"narrow": 100, "wide": 500, "plain": 1000}, ["plain"])
+    found.time.rate = Rate(start=0.0, per_image=0.0, per_mac=0.1 / 1000)
+    found.study.shortlist = ["narrow", "wide", "plain"]
+    found.screen()
+    assert found.alone == alone
+    found.compete()
+    if alone is None:
+        assert found.runner.ended
+        return
+    assert not found.runner.ended
+    assert found.ranking().preferred == (alone,)
+    assert stages(found) == dict.fromkeys({"narrow", "wide", "plain"} - {alone}, "time")
+    assert "with budget.minutes=5 or more" in " ".join(found.said)
+    assert found.time.pace_of_choice(alone, taught=False) >= 0.2
+
+
+def test_a_detector_that_is_trained_alone_meets_the_budget_when_it_is_exported():
+    found = competition(dict.fromkeys("abc", (0.9, 0.9)), 1.0, latencies={"a": 0.02, "b": 0.009, "c": 0.001})
+    found._forecast, found.study.detects, found.clock.seconds = (lambda: None), True, 59.0
+    found.screen()
+    assert (found.alone, found.exports, stages(found)) == ("b", ["a", "b"], {"a": "measured", "c": "time"})
+    assert found.reserves() == ["c"]
+    late = competition(dict.fromkeys("ab", (0.9, 0.9)), 1.0, latencies={"a": 0.02, "b": 0.011})
+    late._forecast, late.study.detects, late.clock.seconds = (lambda: None), True, 59.0
+    with pytest.raises(UserError, match=r"none of 2 candidates meets it .* B, has a latency of 11 ms"):
+        late.screen()
+
+
+def test_finished_trainings_of_detectors_are_compared_however_late_it_is():
+    found = detectors("ab", minutes=1.0, passes=20)
+    found.clock.seconds = 1000.0
+    found.runner.end(Job("a-e4", 0, 0, 4))
+    found.screen()
+    assert found.alone is None
+
+
+@pytest.mark.parametrize(("minutes", "trained"), [(2.4, "ab"), (2.6, "abc"), (10.0, "abcd")])
+def test_detectors_are_compared_as_long_as_the_final_training_has_enough_epochs(minutes, trained):
+    """A short training takes 10 s, 60 % of the final one 60 s, for which 90 s are kept, and 30 s for delivery."""
+    found = detectors("abcd", minutes=minutes, passes=40)
+    found.time.rate = Rate(start=0.0, per_image=0.025, per_mac=0.0)
+    found.screen()
+    found.compete()
+    assert "".join(sorted({job.candidate[0] for job in found.runner.ended})) == trained
 
 
 def test_networks_without_a_short_training_compete_if_all_trainings_are_as_short():

@@ -41,23 +41,51 @@ def answer(findings: Findings) -> str:
         )
     if failed := _failed(findings):
         sentences.append(failed)
-    late = sum(fate.stage == "time" for fate in findings.fates.values())
-    if not findings.complete:
-        others = f"; there was no more for {counted(late, 'other networks')}" if late else ""
-        sentences.append(f"The time was over before the networks were compared on all folds{others}.")
-    elif late:
-        sentences.append(f"For lack of time, {counted(late, 'networks')} could not be trained on all folds.")
-    if min(findings.pace, delivered.pace) < 1:
-        folds, final = ("all" if pace == 1 else percent(pace) for pace in (findings.pace, delivered.pace))
-        sentences.append(
-            f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
-            f"{network.label} was then trained for {final} of them."
-        )
     sentences += filter(
-        None, (_tested(findings), _lost(findings), more(findings), labels(findings), to_label(findings))
+        None,
+        (
+            _late(findings),
+            _shortened(findings),
+            _tested(findings),
+            _lost(findings),
+            more(findings),
+            labels(findings),
+            to_label(findings),
+        ),
     )
     sentences.append(_time(findings))
     return " ".join(sentences)
+
+
+def _compared(findings: Findings) -> bool:
+    """Returns whether any network was trained on folds."""
+    return any(findings.table.values())
+
+
+def _late(findings: Findings) -> str:
+    """Returns that there was no time for all networks and folds; empty if there was."""
+    late = sum(fate.stage == "time" for fate in findings.fates.values())
+    if not _compared(findings):
+        return ""  # the sentence of the ranking says so
+    if not findings.complete:
+        others = f"; there was no more for {counted(late, 'other networks')}" if late else ""
+        return f"The time was over before the networks were compared on all folds{others}."
+    return f"For lack of time, {counted(late, 'networks')} could not be trained on all folds." if late else ""
+
+
+def _shortened(findings: Findings) -> str:
+    """Returns which trainings were shortened for lack of time; empty if none was."""
+    label = findings.study.networks[findings.delivered.name].label
+    folds, final = ("all" if pace == 1 else percent(pace) for pace in (findings.pace, findings.delivered.pace))
+    if not _compared(findings):
+        was = f"{label} was trained for {final} of the epochs that suit the images"
+        return "" if findings.delivered.pace == 1 else f"For lack of time, {was}."
+    if min(findings.pace, findings.delivered.pace) == 1:
+        return ""
+    return (
+        f"For lack of time, the networks were compared after {folds} of the epochs that suit the images; "
+        f"{label} was then trained for {final} of them."
+    )
 
 
 def _instead(findings: Findings) -> str:

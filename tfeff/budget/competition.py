@@ -18,7 +18,7 @@ from tfeff.budget.limits import Costs
 from tfeff.budget.probing import Probe
 from tfeff.budget.race import Stopwatch
 from tfeff.budget.study import Fate, Study
-from tfeff.budget.timekeeping import FEWEST_TRAININGS, TOLERATED, Paces, Timekeeper
+from tfeff.budget.timekeeping import FEWEST_TRAININGS, Paces, Timekeeper
 from tfeff.data.names import counted
 from tfeff.errors import UserError
 from tfeff.execution.executor import Executor
@@ -27,7 +27,7 @@ from tfeff.trials import intervals
 from tfeff.trials.allocation import Lengths
 from tfeff.trials.chance import Prior, chance_within
 from tfeff.trials.progress import Rate, measured_rate
-from tfeff.trials.ranking import Ranking, fold_count, rank
+from tfeff.trials.ranking import Ranking, fold_count, rank, sole
 from tfeff.trials.results import Block, Job, Table, by_fold, finite
 from tfeff.trials.runner import TrialRunner
 from tfeff.trials.store import TrialStore
@@ -40,6 +40,8 @@ MEASURING_SHARE = 0.1
 """Share of the time in which detectors are exported and timed before their short trainings."""
 BESIDE = 1.25
 """Trainings beside the first one, which is made in any case, may take this much longer."""
+ENOUGH = 0.6
+"""Detectors are compared only as long as there is time for a final training of at least this share of the epochs."""
 SHORTENED = 10
 """Trainings of fewer epochs are not preceded by short ones."""
 WORSE = ("probe", "short", "race", "time")
@@ -80,6 +82,9 @@ class Competition:
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         measured: id -> costs in the exported form, where they were measured.
         compared: (fold, seed) of the trainings by which the candidates were compared last; empty before that.
+        alone: the candidate that is trained on all images although there is no time to compare it with others; None if
+            there is.
+        leader: the detector that is trained first.
         time: what trainings take.
     """
 
@@ -105,6 +110,8 @@ class Competition:
         self._late = list[str]()  # those without any training, for lack of time
         self.blocks = study.settings.folds.blocks
         self.compared: Sequence[Block] = ()
+        self.alone: str | None = None
+        self.leader = ""
         margin = study.settings.objective.margin
         self.slack = margin or race.SLACK
         self.spared, self.short_slack = (max(each, margin or 0.0) for each in (probing.SPARED, race.SHORT_SLACK))
@@ -127,12 +134,19 @@ class Competition:
     def screen(self) -> None:
         """Discards the clearly worse candidates, by probes or short trainings; shortens trainings if time is short."""
         if self.study.detects:
+            self._forecast()
+            self._set_pace(self._shortest, self._enough)
+            self._lead()
+            if not self._may_compare():
+                self._choose_alone()
+                return
             until = self.time.decide("until measured", lambda: self.time.deadline(MEASURING_SHARE, self.alive))
 
             def in_time(name: str) -> bool:
                 return bool(self.time.decide(f"measure {name} at first", lambda: self.time.seconds < until))
 
             self._measure(in_time)  # first, because even a short training takes longer
+            self._lead()
             self._train_shortly()
         else:
             self._probe()
@@ -140,12 +154,84 @@ class Competition:
         if self.study.may_shorten:
             out = self._without_time("if shortened", race.SHORT)
             names = [name for name in self._order() if name not in out]
-            self._set_pace(*self.time.affordable_paces(names, self._stored_paces()))
+            pace, final = self.time.affordable_paces(names, self._stored_paces())
+            self._set_pace(pace, max(final, self._enough) if self.study.detects else final)
             self._say_reuse()
             # Trainings on the first fold turned out to be as short as the short ones.
             self._return_late(lambda name: self._at_pace(name, race.SHORT).name == self.candidates[name].name)
         self._drop_those_without_time()
         self._say_duration()
+
+    @property
+    def _shortest(self) -> float:
+        """Share of the epochs of the first trainings of detectors."""
+        epochs = max(self._at_pace(name, 1.0).experiment.training.epochs for name in self.study.shortlist)
+        return race.SHORT if epochs >= SHORTENED else 1.0
+
+    @property
+    def _enough(self) -> float:
+        """Share of the epochs of a detector's final training for which time is kept while detectors are compared."""
+        return ENOUGH if self.study.may_shorten else 1.0
+
+    def _lead(self) -> None:
+        """Finds the detector that is trained first, or alone.
+
+        It is the first one `_by_size` for which enough of the epochs fit into the time that is left; if that is none,
+        the one that takes the shortest time.
+        """
+        order = self._by_size(self.alive)
+        found = self.time.decide(f"first of {len(order)}", lambda: self.time.longest_final(order, self._enough))
+        self.leader, self.time.promising = found, [found]
+
+    def _may_compare(self) -> bool:
+        """Returns whether there is time to train two detectors on a fold before a final training of enough epochs.
+
+        Trainings that are stored need none.
+        """
+        names = self._by_effort()[:2]
+
+        def found() -> bool:
+            return bool(self.runner.ended) or self.time.may_compare(names, self._shortest, self._enough)
+
+        return bool(self.time.decide("comparison", found))
+
+    def _choose_alone(self) -> None:
+        """Chooses the network that is trained without a comparison, and drops all others.
+
+        Raises:
+            UserError: none meets the budget when it is exported.
+        """
+        largest = self._by_size(self.alive)[0]
+        names = list(dict.fromkeys((largest, *self._by_effort())))[:2]
+        minutes = self.time.decide(
+            "minutes of a comparison", lambda: self.time.minutes_to_compare(names, self._shortest, self._enough)
+        )
+        while not self.fits(found := self.leader):
+            if not self.alive:
+                raise self._impossible()
+            self._lead()
+        self.alone = found
+        self.runner.progress.say(
+            f"no time to compare networks: {self.candidates[found].label} alone is trained; a search with "
+            f"budget.minutes={minutes} or more compares some"
+        )
+        for name in [name for name in self.alive if name != found]:
+            self.drop(name, "time", f"no time to compare networks; use budget.minutes={minutes} or more")
+        if self.study.may_shorten:
+            self._set_pace(race.SHORT)
+
+    def _by_size(self, names: Sequence[str]) -> list[str]:
+        """Returns some candidates, those that are trained alone if there is time for a single one first.
+
+        The largest unscaled one comes first, then those with trained weights, the largest ones first.
+        """
+        own = self.study.unscaled(names)
+
+        def place(name: str) -> tuple[bool, bool, int, str]:
+            scratch = self.study.networks[name].start.kind == "scratch"
+            return name != own, scratch, -self.candidates[name].macs, name
+
+        return sorted(names, key=place)
 
     def _at_pace(self, name: str, pace: float) -> Candidate:
         return self.study.candidate(name, self.precision, pace)
@@ -231,12 +317,12 @@ class Competition:
         """
         if self.study.settings.budget.minutes is None:
             return
-        networks, candidates = self.study.networks, [(name, self.candidates[name]) for name in self._order()]
-        timed = [
-            each
-            for name, each in candidates
-            if networks[name].start.kind != "scratch" and not durations.stores_features(each)
-        ][: self.executor.slots]
+        names = self._by_size(self.alive) if self.study.detects else self._order()
+        trained = [name for name in names if self.study.networks[name].start.kind != "scratch"]
+        if self.study.detects:
+            trained = trained or names
+        candidates = map(self.candidates.__getitem__, trained)
+        timed = [each for each in candidates if not durations.stores_features(each)][: self.executor.slots]
         if not timed:
             self.time.rate = self.time.feature_rate
             return
@@ -305,12 +391,11 @@ class Competition:
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
 
-        The cheapest ones come first, and those whose weights are random or have to be inherited last. The largest
-        unscaled network comes before all others, unless it takes much longer than the cheapest one.
+        The cheapest ones come first, and those whose weights are random or have to be inherited last. The leader comes
+        before all others.
         """
-        if max(each.experiment.training.epochs for each in self.candidates.values()) >= SHORTENED:
+        if self._shortest < 1:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
-            self._set_pace(race.SHORT)
             self._stage("short", self._by_effort(), self.blocks[:1], PROBE_SHARE)
             self.compared = self.blocks[:1]
             table = self.table(self.alive, self.compared)
@@ -318,7 +403,7 @@ class Competition:
             for name, reason in self._hopeless(self.short_slack, self.alive, "a short training").items():
                 self.drop(name, "short", reason)
             self.compared = ()
-            self._set_pace(1.0)
+        self._set_pace(1.0)
 
     def _by_effort(self) -> list[str]:
         """Returns the candidates that are left in the order of `_train_shortly`."""
@@ -329,14 +414,12 @@ class Competition:
         def waits(name: str) -> bool:
             return self.study.networks[name].start.kind == "scratch" or self.study.networks[name].inherits
 
-        order = sorted(self.alive, key=lambda name: (waits(name), effort(name), name))
-        own = self.study.unscaled(order)
-        if own is not None and effort(own) <= TOLERATED * min(map(effort, order)):
-            order = [own, *(name for name in order if name != own)]
-        return order
+        return sorted(self.alive, key=lambda name: (name != self.leader, waits(name), effort(name), name))
 
     def compete(self) -> None:
         """Trains the candidates that are left on more and more folds, until the time is over."""
+        if self.alone is not None:
+            return
         for number, blocks in enumerate(race.stages(self.blocks)):
             stage, share = str(number), race.SHARES[min(number, len(race.SHARES) - 1)]
             # Probes say which classifiers are promising; a single fold would say less about the others.
@@ -474,14 +557,21 @@ class Competition:
                 for name in self._unjustly_dropped():
                     del self.fates[name]
                     self.alive.append(name)
+        if not self.alive:
+            raise self._impossible()
+
+    def _impossible(self) -> UserError:
+        """Returns why no candidate is left."""
         excesses = {name: self.study.bounds.exceeded(costs) for name, costs in self.measured.items()}
         found = [(each.cost / each.bound, name, each) for name, each in excesses.items() if each is not None]
-        if not self.alive and found:
+        if found and len(found) == len(excesses):
             _, name, closest = min(found)
-            raise UserError(
+            return UserError(
                 f"config: budget: none of {len(excesses)} candidates meets it when it is exported; the closest, "
                 f"{self.candidates[name].label}, has {closest.text}. Raise budget.{closest.measure}"
             )
+        reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
+        return UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")
 
     def _measure_each(self, names: Sequence[str], wanted: Callable[[str], bool]) -> bool:
         """Measures candidates, and drops those that exceed the budget; returns whether all were wanted."""
@@ -529,7 +619,7 @@ class Competition:
 
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
-        names = [name for name in self.candidates if self._stage_of(name) in WORSE]
+        names = self._by_size([name for name in self.candidates if self._stage_of(name) in WORSE])
         fitted = self.fitted()
         place = {} if fitted is None else {name: index for index, name in enumerate(fitted.ranking)}
         return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
@@ -613,6 +703,9 @@ class Competition:
         Raises:
             UserError: every candidate failed.
         """
+        if self.alone is not None:
+            label = self.candidates[self.alone].label
+            return sole(self.alone, f"There was no time to compare networks; {label} alone was trained.")
         return self._ranked(self.compared)
 
     def best_so_far(self) -> str:
@@ -631,8 +724,7 @@ class Competition:
     def _ranked(self, blocks: Sequence[Block]) -> Ranking:
         table = {name: row for name, row in self.table(self.alive, blocks).items() if row}
         if not table:
-            reasons = "; ".join(sorted({fate.reason for name, fate in self.fates.items() if name in self.candidates}))
-            raise UserError(f"every candidate failed: {reasons}; see {self.runner.directory / 'trials.log'}")
+            raise self._impossible()
         by = next(iter(self.study.bounds.values), "macs")
         stages = Counter(fate.stage for name, fate in self.fates.items() if name in self.candidates)
         failed, late = stages["failed"], stages["time"]

@@ -209,7 +209,10 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "evaluation": None if evaluation is None else evaluation.report,
         "exported_evaluation": delivered.verified.report,
         "export_loss": dataclasses.asdict(delivered.verified.loss),
-        "epochs": {"on folds": findings.pace, "of the choice": delivered.pace},
+        "epochs": {
+            "on folds": findings.pace if any(findings.table.values()) else None,
+            "of the choice": delivered.pace,
+        },
         "minutes": {"given": study.settings.budget.minutes, "taken": findings.moments.end / 60},
         "prospects": growth(findings),
         "labels": None if findings.labels is None else dataclasses.asdict(findings.labels),

@@ -239,6 +239,37 @@ class Timekeeper:
         limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if tolerant else 0.0)
         return [name for name in names if needed[name] <= limit]
 
+    def may_compare(self, names: Sequence[str], pace: float, final_pace: float) -> bool:
+        """Returns whether there is time to train candidates on one fold, and then one on all images.
+
+        Args:
+            names: the candidates; the first one counts as the choice.
+            pace: share of the epochs on the fold.
+            final_pace: the same of the final training.
+        """
+        return self._comparison(names, pace, final_pace) <= self._left()
+
+    def minutes_to_compare(self, names: Sequence[str], pace: float, final_pace: float) -> int:
+        """Returns the least whole `budget.minutes` with which `may_compare`, if the search begins anew."""
+        needed = self.seconds + delivery_seconds(self._study) + self._comparison(names, pace, final_pace)
+        return math.ceil(needed / 60)
+
+    def _comparison(self, names: Sequence[str], pace: float, final_pace: float) -> float:
+        timing = self.timing()
+        trials = durations.together([self._trial(name, timing, pace) for name in names], self._slots)
+        return trials + FINAL_SHARE * self._final(names[:1], timing, final_pace)
+
+    def longest_final(self, names: Sequence[str], pace: float) -> str:
+        """Returns the first of some candidates whose training on all images ends in time, else the quickest one.
+
+        Args:
+            pace: share of its epochs.
+        """
+        timing = self.timing()
+        needed = {name: CHOICE_SHARE * self._final([name], timing, pace) for name in names}
+        quickest = min(needed, key=needed.__getitem__)
+        return next((name for name in names if needed[name] <= self._left()), quickest)
+
     def _trial(self, name: str, timing: durations.Timing, pace: float) -> float:
         """Returns the expected seconds of a candidate's training on one fold at a pace."""
         candidate = self.candidates[name]

@@ -132,6 +132,11 @@ def rank(
     return Ranking(best, tied, chosen, preferred, order, found, differences, losses, sentence)
 
 
+def sole(name: str, sentence: str) -> Ranking:
+    """Returns the ranking of a candidate that is chosen without any training to compare it by, with this sentence."""
+    return Ranking(name, (), name, (name,), (name,), {}, {}, {}, sentence)
+
+
 def fold_count(blocks: Iterable[Block]) -> str:
     """Returns the number of distinct folds.
 
