@@ -17,7 +17,8 @@ counts the classes from 0, and `image_id` is the path relative to `--images`.
 that is installed and predicts the same; the network is converted once, into the workdir.
 
 `--tile=SIZE` detects in overlapping tiles of large images and merges their detections. Choose about the size of the
-training images, and an overlap at least as large as the objects.
+training images, and an overlap at least as large as the objects. A detector that was trained in tiles (`data.tile`)
+detects in these by default.
 
 A run of `task.name=embedding` writes the vector of each image to `embeddings.npz`. With `--gallery=DIR`, it recognizes
 the classes of that folder, which has a folder of images for each class: one image of a class is enough, and it need not

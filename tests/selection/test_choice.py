@@ -146,6 +146,45 @@ def test_crops_of_one_photograph_are_not_split_between_training_and_validation()
         assert train.isdisjoint(validation)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"validation_examples": 7},
+        {"train_examples": 30},
+        {"folds": 3, "fold": 1},
+        {"folds": 2, "fold_examples": 20},
+        {"folds": 3, "fold_train_examples": 15},
+        {"validation_fraction": 0.0},
+        {"validation_split": "test", "validation_examples": 5},
+    ],
+)
+def test_tiles_are_of_the_images_that_a_detector_trains_on_and_validates_on(data):
+    def drawn(**tiles):
+        given = {"source": "embedded:placed_digits:96", "channels": 1, "train_split": "validation"}
+        settings = config.Experiment(
+            task=config.YoloSettings(),
+            model=config.architecture("resnet", width=2, stage_blocks=(1, 1, 1, 1), resolution=64),
+            data=config.Data(**given | {"validation_fraction": 0.25} | data | tiles),
+            training=config.Training(batch_size=4),
+        )
+        chosen = read(settings)
+        return [[] if each is None else each.dataset for each in (chosen.train, chosen.validation)]
+
+    for whole, parts in zip(drawn(), drawn(tile=64, tile_overlap=32), strict=True):
+        if not len(whole):
+            assert not len(parts)
+            continue
+        names = [name.partition(" [")[0] for name in parts.ids]
+        assert set(names) == set(whole.ids)
+        assert parts.cropped.take(np.unique(parts.owners)).ids == sorted(whole.ids)
+    train, validation = drawn(tile=48, tile_overlap=0)
+    if len(validation):
+        assert len(validation) == 4 * len(np.unique(validation.owners))  # all tiles of an image are validated on
+    empty = sum(not len(each) for each in train.objects)
+    assert empty <= len(train) - empty
+
+
 @pytest.mark.parametrize("data", [{}, {"train_examples": 30}, {"train_examples": 30, "validation_fraction": 0.0}])
 def test_crops_are_of_the_images_that_a_detector_trains_on_and_holds_out(monkeypatch, data):
     monkeypatch.setattr(placed_digits, "COUNTS", {"train": 40, "validation": 10, "test": 5})

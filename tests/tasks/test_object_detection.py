@@ -1,5 +1,6 @@
 """Every detector but R-CNN: trained, evaluated, exported, restarted."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.tasks.digits_of_many_sizes import write_coco
 from tests.thoroughness import THOROUGH, only_thorough, thorough
 from tests.verbs import Verbs
 from tfeff import config, runs, selection, tasks, training
+from tfeff.boxes.tiling import Grid
 from tfeff.data.augment.annotated_image import annotated
 from tfeff.data.augment.box_geometry import fit
 from tfeff.data.augment.counter_rng import Draws
@@ -27,13 +29,16 @@ from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
+from tfeff.data.sources import catalog
+from tfeff.data.sources.source import Options
+from tfeff.data.sources.tiles import cut
 from tfeff.errors import UserError
 from tfeff.evaluation import ConfusionMatrix
 from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
 from tfeff.serving.detector import ExportedDetector
-from tfeff.tasks.object_detection import detections, place, relative_objects
+from tfeff.tasks.object_detection import detections, place, relative_objects, whole_images
 from tfeff.tasks.task import BatchPredictor
 from tfeff.training import checkpoint
 from tfeff.training.assembly import AssemblyCache
@@ -104,6 +109,25 @@ def test_detections_on_the_padding_are_dropped() -> None:
     assert not detections({name: values[:0] for name, values in predictions.items()} | {
         "image_size": np.zeros((0, 2), int), "window_yxyx": np.zeros((0, 4), np.float32)
     })  # fmt: skip
+
+
+def test_detections_in_tiles_are_evaluated_in_whole_images() -> None:
+    """A perfect detector of tiles finds each object once, also those that several tiles show, or show in part."""
+    source = catalog.open_objects("embedded:placed_digits:96", Options(channels=1))
+    images = source.load("validation").take(np.arange(40, 80))
+    tiles = cut(images, Grid((64, 64), 40))
+    found = [Detections(each.boxes_yxyx, each.labels, np.full(len(each), 0.5, np.float32)) for each in tiles.objects]
+    merged, whole = whole_images(found, tiles)
+    assert whole.ids == images.ids
+    for one, other in zip(merged, images.objects, strict=True):
+        order = [np.lexsort(np.rint(each.boxes_yxyx).T) for each in (one, other)]
+        np.testing.assert_allclose(one.boxes_yxyx[order[0]], other.boxes_yxyx[order[1]], atol=1e-4)
+        assert one.labels[order[0]].tolist() == other.labels[order[1]].tolist()
+    some = tiles.take(np.flatnonzero(tiles.owners != 3)[1:])  # without an image and the first tile
+    merged, whole = whole_images([found[tiles.ids.index(name)] for name in some.ids], some)
+    assert whole.ids == [*images.ids[:3], *images.ids[4:]]
+    assert len(merged) == len(whole)
+    assert whole_images(found, dataclasses.replace(tiles, grid=None))[0] is found
 
 
 @pytest.mark.parametrize("stretch", [False, True])

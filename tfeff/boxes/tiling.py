@@ -11,6 +11,7 @@ them.
 import functools
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -136,6 +137,23 @@ class Tiling:
         # A core includes its top and left limits, not those at the bottom and right.
         outside = np.maximum(cores[:, :2] - center, np.nextafter(center, np.inf) - cores[:, 2:])
         return np.maximum(outside / sides, 0.0).max(axis=1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How images are cut into tiles.
+
+    Attributes:
+        tile: (height, width) of a tile in pixels; None: images are not cut.
+        overlap: pixels that neighboring tiles share at least.
+    """
+
+    tile: tuple[int, int] | None = None
+    overlap: int = 0
+
+    def of(self, size: tuple[int, int]) -> Tiling:
+        """Returns the tiles of an image of a size, (height, width)."""
+        return Tiling(size, self.tile or size, self.overlap)
 
 
 def _cut(length: int, side: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from tfeff.boxes.tiling import Grid
 from tfeff.config.section import Fraction, NotNegative, Positive, Section, choice
 from tfeff.config.task_parts import Proposals
 from tfeff.config.tasks import TASKS, RCNNSettings, TaskSettings
@@ -60,6 +61,12 @@ class Data(Section):
     """For `crops:` sources: with a `directory`, crops besides the objects are region proposals from this store: those
     with an IoU of at least 0.5 with an object have its class, others are background (arXiv:1311.2524, section 2.3).
     None: random boxes."""
+    tile: Positive[int] | None = None
+    """For detectors and large images: train and detect in tiles with this side, in pixels of the image, instead of
+    whole images. Metrics are those of whole images, whose tiles are merged. None: images are not cut."""
+    tile_overlap: NotNegative[int] | None = None
+    """With `tile`: pixels that neighboring tiles share at least; best the size of the largest objects. None: a quarter
+    of the side."""
     directory: str | None = None
     """For `tfds:` sources: directory of the prepared datasets. None: TensorFlow Datasets' default."""
     download: bool = False
@@ -156,7 +163,15 @@ class Data(Section):
             download=self.download,
             on_defect=self.on_defect,
             crop_context=self.crop_context,
+            grid=self.grid,
         )
+
+    @property
+    def grid(self) -> Grid | None:
+        """How images are cut into tiles; None: they are not."""
+        if self.tile is None:
+            return None
+        return Grid((self.tile, self.tile), self.tile // 4 if self.tile_overlap is None else self.tile_overlap)
 
     def _check(self) -> None:
         fewest = 2 if self.fold_examples is None else 1
@@ -164,6 +179,10 @@ class Data(Section):
             self.wrong("folds", f"{fewest} or more")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
+        if self.tile_overlap is not None and self.tile is None:
+            raise UserError("config: data.tile_overlap requires data.tile")
+        if self.tile is not None and (self.tile_overlap or 0) >= self.tile:
+            self.wrong("tile_overlap", f"below data.tile = {self.tile}")
         if self.reduced_decoding and self.image_size == "original":
             self.wrong("reduced_decoding", "false: with data.image_size=original, images are not reduced")
         if self.folds is None and self.fold:
@@ -449,6 +468,10 @@ class Experiment(Section):
             self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
         if self.data.reduced_decoding and self.data.source.startswith("crops:"):
             self.data.wrong("reduced_decoding", "false: crops are cut from whole images")
+        if self.data.reduced_decoding and self.data.tile is not None:
+            self.data.wrong("reduced_decoding", "false: tiles are cut from whole images")
+        if self.data.tile is not None and not self.task.TILES:
+            self.data.wrong("tile", f"none: task.name={self.task.name} is not trained in tiles")
         if isinstance(self.task, RCNNSettings) and self.task.joint.positives >= self.training.batch_size:
             self.task.joint.wrong("positives", f"below training.batch_size = {self.training.batch_size}")
         if self.task.plain_epochs and self.data.augment is None and not self.task.varies_images:

@@ -52,6 +52,8 @@ class TaskSettings(Section):
     CUTS_REGIONS = False
     """Whether the network sees regions that are cut from images at their original resolution. Images are then neither
     resized nor kept decoded, and `training.batch_size` counts regions."""
+    TILES = False
+    """Whether images may be cut into tiles (`data.tile`)."""
 
     name: str
     plain_epochs: NotNegative[int] = 0
@@ -266,7 +268,7 @@ def _require_own_backbone(network: Detector | rcnn.RCNN, published: Detector | r
 class ObjectDetectionSettings(TaskSettings):
     """Objects in an image. The base of the detectors' sections."""
 
-    IS_DETECTOR = IS_SCALABLE = True
+    IS_DETECTOR = IS_SCALABLE = TILES = True
     READING = frozenset({"stretch"})
 
     network: Detector
@@ -503,6 +505,7 @@ class FastRCNNSettings(TwoStageSettings):
 
     IMPLEMENTATION = "tfeff.tasks.fast_rcnn:FastRCNNTask"
     READING = frozenset({"stretch", "proposals"})
+    TILES = False
 
     name: Literal["fast_rcnn"] = "fast_rcnn"
     network: rcnn.FastRCNN = choice(rcnn.FAST_TABLE, "fast-rcnn")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tfeff.boxes import relative_from_yxyx
+from tfeff.boxes.tiling import Grid
 from tfeff.data.defects import Defects
 from tfeff.data.images.decoding import Shrinkage
 from tfeff.data.images.storage import ImageStorage
@@ -124,6 +125,7 @@ class Dataset:
             validation. None: each image is on its own.
         cropped: if the images are crops, the images that they were cut from, also those without crops. Else None.
         owners: int32 [n], the place in `cropped` of the image of each crop; empty if the images are no crops.
+        grid: if the images are tiles, how those in `cropped` were cut. Else None.
         sizes: int32 [n, 2], (height, width) of each image; empty if they are not known without opening files.
         defects: what was wrong in its files.
         raw_annotations: the objects in each image as they are written; empty unless the source was opened to keep them.
@@ -146,6 +148,7 @@ class Dataset:
     groups: np.ndarray | None = None
     cropped: "Dataset | None" = None
     owners: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    grid: Grid | None = None
     sizes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int32))
     defects: Defects = field(default_factory=Defects)
     raw_annotations: Sequence[RawAnnotations] = ()

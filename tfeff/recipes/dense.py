@@ -30,6 +30,14 @@ DETAIL = 2
 resampled twice, which would blur them if both sizes were nearly the same."""
 OBJECT_PIXELS = 32
 """Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
+SMALL_PIXELS, LARGE_PIXELS = 16, 512
+"""Smaller objects are found at P2, larger ones at P7, which the pyramid then has besides P3 to P6."""
+FEW_OBJECTS = 3
+"""With fewer objects per image, a Faster R-CNN has fewer regions."""
+LEAST_CUT = 1.5
+"""Images whose longer side has fewer tiles are not cut."""
+LARGER = 1.25
+"""Tiles may be this much larger if they then are as high as the images."""
 LEAST_ANCHOR = 2.0
 """Side of the smallest square anchor, in strides; there are gaps between smaller ones."""
 SPREAD = 1.1
@@ -52,6 +60,31 @@ BATCH_BYTES = 4e9
 """Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
+
+
+def tile(extent: float, large: float, side: int, aspect: float) -> Choices:
+    """Returns the tiles in which images are trained on and detected in, by dotted key; none for whole images.
+
+    They are as large as possible if the median object is to have `OBJECT_PIXELS` at the largest input, but images are
+    not enlarged for that, and not cut if tiles are nearly as large as they are. A single row of tiles that are a little
+    larger is preferred to two.
+
+    Args:
+        extent: median size of the objects, relative to the longer side of their image.
+        large: that of the large objects.
+        side: the images' typical longer side, in pixels.
+        aspect: their typical width / height.
+    """
+    pixels, shorter = extent * side, side * min(aspect, 1.0 / aspect)
+    found = round(MOST_PIXELS * max(1.0, pixels / OBJECT_PIXELS) / 32) * 32
+    if found < shorter <= LARGER * found:
+        found = math.ceil(shorter / 32) * 32
+    if extent * MOST_PIXELS >= OBJECT_PIXELS or side < LEAST_CUT * found:
+        return {}
+    overlap = min(max(found // 4, math.ceil(large * side / 32) * 32), found // 2)
+    why = f"the median object has {pixels:.0f} of {side:,} pixels, too few if whole images had {MOST_PIXELS}"
+    shared = f"large objects have {large * side:.0f} pixels"
+    return {"data.tile": Choice(found, why), "data.tile_overlap": Choice(overlap, shared)}
 
 
 def aspect(aspects: tuple[float, float, float]) -> Choice:
@@ -122,6 +155,36 @@ def anchor_size(network: Anchored, extents: tuple[float, float]) -> Choice:
     size = min(round(max(small / fine, large / coarse, LEAST_ANCHOR / least), 1), network.anchor_size)
     objects = f"{small:.0f} to {large:.0f} pixels (10th to 90th percentile, classes counted equally)"
     return Choice(size, f"anchors of {size * fine:.0f} to {size * coarse:.0f} pixels for objects of {objects}")
+
+
+def two_stages(resolution: int, extents: tuple[float, float], objects: float, most: int) -> Choices:
+    """Returns the network of a Faster R-CNN on a small backbone, and the regions that it learns from, by dotted key.
+
+    The published one, for 80 classes on a ResNet-50, has 16 times the multiply-adds.
+
+    Args:
+        resolution: the longer side of the input, in pixels.
+        extents: sizes of the smallest and the largest objects, relative to the longer side of their image.
+        objects: mean number of objects of the images that show any.
+        most: number of objects of the image that has the most.
+    """
+    small, large = (extent * resolution for extent in extents)
+    first, last = (3 if small >= SMALL_PIXELS else 2), (5 if large <= LARGE_PIXELS else 6)
+    few = objects < FEW_OBJECTS
+    why = "wide enough for the features of a small backbone"
+    regions = f"{objects:.1f} objects per image that shows any"
+    return {
+        "task.network.levels": Choice(
+            tuple(f"P{level}" for level in range(first, last + 1)), f"objects of {small:.0f} to {large:.0f} pixels"
+        ),
+        "task.network.neck_channels": Choice(96, why),
+        "task.network.hidden": Choice((256,), why),
+        "task.network.anchor_scales": Choice((0.5, 0.75, 1.0), "objects of all sizes between those of two levels"),
+        "task.network.regions": Choice(max(200 if few else 300, REGIONS_PER_DETECTION * most), regions),
+        "task.training_proposals": Choice(max(300 if few else 500, 2 * REGIONS_PER_DETECTION * most), regions),
+        "task.sampled_regions": Choice(64 if few else 128, regions),
+        "task.suppression.minimum_score": Choice(0.01, "low scores count in mean average precision"),
+    }
 
 
 def max_objects(most: int, task: TaskSettings) -> Choice:

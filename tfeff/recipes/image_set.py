@@ -10,7 +10,7 @@ from tfeff import config
 from tfeff.data.dataset import Dataset, NoImagesError, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
-from tfeff.data.sources import catalog
+from tfeff.data.sources import catalog, tiles
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
 
@@ -55,7 +55,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class AnnotatedImages:
-    """A set of training images with objects. Difficult objects and crowds do not count.
+    """A set of training images with objects, or of their tiles. Difficult objects and crowds do not count.
 
     Attributes:
         count: number of training images, without those that are held out.
@@ -155,14 +155,15 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         class_images[np.unique(own)] += 1
     if not shown:
         raise UserError(f"{images.name}: no objects to train on")
-    share = _trained_share(data, len(images), source)
+    share = _trained_share(data, len(images if images.cropped is None else images.cropped), source)
+    trained = len(images if images.grid is None else tiles.trained_on(images, np.arange(len(images)), seed))
     sizes, classes = np.concatenate(extents), np.concatenate(labels)
     small, large = np.quantile(
         sizes, [0.1, 0.9], weights=1 / np.bincount(classes)[classes], method="inverted_cdf"
     ).tolist()
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
-        count=_required(round(share * len(images)), images),
+        count=_required(round(share * trained), images),
         objects=len(sizes) / shown,
         extent=float(np.median(sizes)),
         extents=(small, large),

@@ -20,6 +20,7 @@ from tfeff.config import (
     Data,
     EmbeddingSettings,
     Experiment,
+    FasterRCNNSettings,
     ObjectDetectionSettings,
     Optimizer,
     RCNNSettings,
@@ -392,6 +393,14 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         splits["data.train_split"] = Choice("trainval", why)
         settings = config.replaced(settings, {"data.train_split": "trainval"})
     counted = annotated_images(settings.data, settings.seed)
+    if kept.isdisjoint({"data.tile", "data.tile_overlap"}) and settings.task.TILES:
+        cut = dense.tile(counted.extent, counted.extents[1], counted.side, counted.aspects[1])
+        if run is not None:
+            cut = starting.tile(run)
+        if cut:
+            splits |= cut
+            settings = config.replaced(settings, {key: choice.value for key, choice in cut.items()})
+            counted = annotated_images(settings.data, settings.seed)
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
@@ -415,12 +424,15 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
-        **dense.detections(counted.most, settings.task),
     }
-    settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
-    whole = settled.description
     trained = None if run is None else run.task.name
     fixed = starting.may_be_whole(model.weights, start, trained, settings.task.name)
+    if isinstance(settings.task, FasterRCNNSettings) and not fixed and "task.network.name" not in kept:
+        side = config.chosen(settings, {key: each.value for key, each in described.items()}, kept).model.resolution
+        described |= dense.two_stages(side, counted.extents, counted.objects, counted.most)
+    described |= dense.detections(counted.most, settings.task)
+    settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
+    whole = settled.description
     if isinstance(whole, dense.Anchored) and not fixed:
         described["task.network.anchor_size"] = dense.anchor_size(whole, counted.extents)
     size = dense.image_size(settled.model.resolution, counted.longest, settled.task)

@@ -89,3 +89,11 @@ def differing(network: Architecture, why: str) -> Choices:
         if key == "model.name"
         or (key.startswith("model.") and key not in ("model.weights", "model.resolution") and value != defaults[key])
     }
+
+
+def tile(run: Experiment) -> Choices:
+    """Returns the tiles in which a run was trained, by dotted key; none for whole images."""
+    if run.data.tile is None:
+        return {}
+    why = "that of the run"
+    return {"data.tile": Choice(run.data.tile, why), "data.tile_overlap": Choice(run.data.tile_overlap, why)}

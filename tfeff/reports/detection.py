@@ -25,7 +25,7 @@ from tfeff.reporting.classification import confusion_figure, per_class_figure
 from tfeff.reporting.detection import ERROR_NAMES, detection_errors_figure, precision_recall_figure
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure
 from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, metric_row, short_names
-from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detection_threshold, detections
+from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detection_threshold, detections, whole_images
 from tfeff.tasks.task import Predictions
 
 GALLERY_IMAGES = 6
@@ -78,7 +78,8 @@ class DetectionEvaluator(Evaluator):
         The score threshold is that of the exported model. The report says whether validation images chose it.
         """
         threshold = detection_threshold(validated)
-        evaluation = evaluate_detections(detections(predictions), pipeline.images.dataset, threshold)
+        found, images = whole_images(detections(predictions), pipeline.images.dataset)
+        evaluation = evaluate_detections(found, images, threshold)
         # A mean average precision of 0 means that nothing was found on them.
         evaluation.report[VALIDATED] = THRESHOLD in validated and validated.get(MEAN_AP) != 0.0
         return evaluation

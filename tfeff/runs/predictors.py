@@ -14,8 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
-from tfeff.boxes import Tiling
-from tfeff.boxes.tiling import Tile, checked_tiles
+from tfeff.boxes.tiling import Grid, Tile, checked_tiles
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, header
 from tfeff.data.sources.files import find
@@ -35,7 +34,7 @@ from tfeff.runs.results import (
 from tfeff.serving.detector import ExportedDetector, ImageDetector
 from tfeff.serving.exported import SAVED_MODEL, ExportedModel, located, read_metadata
 from tfeff.serving.image_model import ImageModel, SavedImageModel
-from tfeff.serving.interface import UNKNOWN_THRESHOLDS
+from tfeff.serving.interface import UNKNOWN_THRESHOLDS, grid_of
 from tfeff.tasks.task import DIVERGED
 
 T = TypeVar("T")
@@ -258,8 +257,7 @@ class DetectorPredictor(Predictor):
 
     Args:
         score: detections below it are omitted; None: the threshold that was chosen on the validation images.
-        tile: (height, width) in pixels; detect in overlapping tiles of this size. None: in the whole image.
-        overlap: pixels that neighboring tiles share.
+        grid: the tiles in which it detects.
         class_ids: see `Predictor`.
     """
 
@@ -270,13 +268,12 @@ class DetectorPredictor(Predictor):
         self,
         detector: ImageDetector,
         score: float | None = None,
-        tile: tuple[int, int] | None = None,
-        overlap: int = 0,
+        grid: Grid = Grid(),  # noqa: B008
         class_ids: tuple[Id, ...] = (),
     ) -> None:
         self._detector, self.class_ids = detector, class_ids
         self.score = detector.score if score is None else score
-        self._tile, self._overlap = tile, overlap
+        self._grid = grid
 
     def predict(self, files: Sequence[tuple[str, bytes]]) -> list[Prediction | UserError]:
         """See `Predictor`."""
@@ -307,7 +304,7 @@ class DetectorPredictor(Predictor):
             UserError: the model refuses it.
         """
         size = pixels.shape[0], pixels.shape[1]
-        tiling = Tiling(size, self._tile or size, self._overlap)
+        tiling = self._grid.of(size)
         try:
             found = [
                 self._detect(np.ascontiguousarray(pixels[top:bottom, left:right]))
@@ -347,7 +344,8 @@ class Options(TypedDict, total=False):
 
     Attributes:
         score: detectors: minimum score of a detection. Default: the threshold chosen on the validation images.
-        tile: detectors: detect in tiles of this size in pixels, a number or (height, width). Default: in whole images.
+        tile: detectors: detect in tiles of this size in pixels, a number or (height, width). Default: as the detector
+            was trained (`data.tile`).
         tile_overlap: pixels that neighboring tiles share. Default: a quarter of the shorter side.
         gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
             Default: return their vectors.
@@ -392,8 +390,7 @@ def load_predictor(
     model: Any = open_model(path, loaded)
     gallery, neighbors = options.get("gallery"), options.get("neighbors")
     if _is_detector(path):
-        tile, overlap = checked_tiles(options.get("tile"), options.get("tile_overlap"))
-        return DetectorPredictor(model, options.get("score"), tile, overlap, model.class_ids)
+        return DetectorPredictor(model, options.get("score"), tiles(path, **options), model.class_ids)
     if "embedding" in model.outputs:
         embedder = EmbeddingPredictor(model, batch_size)
         if gallery is not None:
@@ -442,6 +439,18 @@ def check_options(path: Path, **options: Unpack[Options]) -> None:
     if detects and gallery is not None:
         raise UserError(f"--gallery={gallery}: {path} is a detector, not a model of task.name=embedding; remove it")
     checked_tiles(options.get("tile"), options.get("tile_overlap"))
+
+
+def tiles(path: Path, **options: Unpack[Options]) -> Grid:
+    """Returns the tiles in which a model detects: those of the options, or those in which it was trained.
+
+    Raises:
+        UserError: as in `checked_tiles`, or the metadata are missing or damaged.
+    """
+    tile, overlap = options.get("tile"), options.get("tile_overlap")
+    if tile is None and overlap is None:
+        return grid_of(read_metadata(located(path)[1]))
+    return Grid(*checked_tiles(tile, overlap))
 
 
 def _is_detector(path: Path) -> bool:

@@ -9,15 +9,14 @@ from typing import Any, Unpack
 import numpy as np
 
 from tfeff import training
-from tfeff.boxes import Tiling
-from tfeff.boxes.tiling import Tile, checked_tiles
+from tfeff.boxes.tiling import Tile
 from tfeff.config import Experiment
 from tfeff.durable import locked
 from tfeff.errors import in_python
 from tfeff.reporting.terminal import say
 from tfeff.runs import given, model_files
 from tfeff.runs.journal import state_of
-from tfeff.runs.predictors import Model, Options, Predictor, check_options, load_predictor, open_model
+from tfeff.runs.predictors import Model, Options, Predictor, check_options, load_predictor, open_model, tiles
 from tfeff.runs.results import EvaluationResult, Prediction
 from tfeff.runs.runtimes import AUTO, FEWEST, TENSORFLOW, Choice, Runtimes, checked_runtime
 from tfeff.serving import run as serving
@@ -105,6 +104,7 @@ class Run:
                 [height, width, 3] or [n, height, width, 3]; Pillow images; or a list of these.
             score: detectors: minimum score of a detection. None: the threshold chosen on the validation images.
             tile: detectors: detect in tiles of this size in pixels, a number or (height, width), for large images.
+                None: as the detector was trained (`data.tile`).
             tile_overlap: pixels that neighboring tiles share. None: a quarter of the shorter side.
             gallery: embedders: recognize images by those of this folder, which has a folder of images for each class.
                 None: return their vectors.
@@ -220,16 +220,14 @@ class Run:
             **options: see `Options`; they are checked first.
         """
         checked_runtime(wanted)
-        check_options(self._exported(), **options)
-        tile, overlap = checked_tiles(options.get("tile"), options.get("tile_overlap"))
+        path = self._exported()
+        check_options(path, **options)
 
         def opened(path: Path) -> Model:
             return open_model(path, self._models)
 
-        def tiles(size: tuple[int, int]) -> Tiling:
-            return Tiling(size, tile or size, overlap)
-
-        return Runtimes(self._files, say).for_images(wanted, opened, images, count, tiles)
+        grid = tiles(path, **options)
+        return Runtimes(self._files, say).for_images(wanted, opened, images, count, grid.of)
 
     def predictor(
         self,

@@ -11,6 +11,7 @@ from tfeff.data.contents import Contents
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.statistics import channel_statistics
+from tfeff.data.sources import tiles
 from tfeff.data.sources.source import Source
 from tfeff.data.splits import find_split
 from tfeff.errors import UserError
@@ -182,9 +183,20 @@ def _drawn(wanted: Request, caches: SplitCaches) -> tuple[ImageCache, ImageCache
     if validation is None or validated is None:
         return train, None
     limit = data.validation_examples
-    if limit is not None and limit < len(places):
-        places = places[folds.subset(_strata(validated)[places], limit, wanted.seed)]
+    if limit is not None:
+        places = _limited(validated, places, limit, wanted.seed)
     return train, validation if len(places) == len(validated) else _readable(validation, places)
+
+
+def _limited(dataset: Dataset, places: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Returns at most `limit` of the images at `places`, drawn; of tiles, all those of so many images."""
+    if dataset.grid is not None:
+        assert dataset.cropped is not None
+        owners = dataset.owners[places]
+        return places[np.isin(owners, _limited(dataset.cropped, np.unique(owners), limit, seed))]
+    if limit >= len(places):
+        return places
+    return places[folds.subset(_strata(dataset)[places], limit, seed)]
 
 
 def _readable(images: ImageCache, places: np.ndarray) -> ImageCache:
@@ -203,8 +215,18 @@ def fold(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | 
     Raises:
         UserError: folds or subsets that cannot be drawn, or that lack a class.
     """
-    if dataset.cropped is not None and wanted.data.folds is None:  # as for a detector on the images themselves
-        of_images = fold(wanted, dataset.cropped, validates=validates)
+    part = _drawn_part(wanted, dataset, validates=validates)
+    if dataset.grid is None:
+        return part
+    part = part or folds.Fold(train=np.arange(len(dataset)), validation=np.arange(0))
+    return replace(part, train=tiles.trained_on(dataset, part.train, wanted.seed))
+
+
+def _drawn_part(wanted: Request, dataset: Dataset, *, validates: bool) -> folds.Fold | None:
+    """Returns what `fold` does, with all tiles of the images to train on."""
+    # As for a detector on the images themselves.
+    if dataset.cropped is not None and (wanted.data.folds is None or dataset.grid is not None):
+        of_images = _drawn_part(wanted, dataset.cropped, validates=validates)
         if of_images is None:
             return None
         sides = (np.flatnonzero(np.isin(dataset.owners, side)) for side in (of_images.train, of_images.validation))

@@ -264,7 +264,8 @@ def contents(wanted: Request, dataset: Dataset, cache: ImageCache | None = None,
     """
     corrupt = dict[str, str]()
     if cache is not None:
-        crops = cache.dataset.cropped is not None  # their ids: that of the image, and the box
+        # Ids of crops: that of the image, and the box.
+        crops = cache.dataset.cropped is not None and dataset.cropped is None
         corrupt = {image.id.rpartition(" [")[0] if crops else image.id: image.reason for image in cache.skipped}
     reading = wanted.task.reading
     if not trained or reading.max_objects is None:

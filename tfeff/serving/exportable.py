@@ -8,6 +8,7 @@ from types import ModuleType
 import keras
 import numpy as np
 
+from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Id
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
@@ -43,6 +44,7 @@ class Exportable:
         score: see `interface.metadata`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: see `interface.metadata`.
+        grid: see `interface.metadata`.
         examples: yields inputs of `portable.function`, from which the ranges of 8-bit activations are determined; None:
             there are none.
     """
@@ -55,6 +57,7 @@ class Exportable:
     score: float | None = None
     class_ids: Sequence[Id] = ()
     unknown: Mapping[int, float] = field(default_factory=dict)
+    grid: Grid | None = None
     examples: Callable[[], Iterable[dict[str, np.ndarray]]] | None = None
 
     def saved_model(self, directory: str | Path, *, freeze: bool = True, overwrite: bool = False) -> Path:
@@ -74,6 +77,7 @@ class Exportable:
             score=self.score,
             class_ids=self.class_ids,
             unknown=self.unknown,
+            grid=self.grid,
             freeze=freeze,
             overwrite=overwrite,
         )
@@ -130,6 +134,7 @@ class Exportable:
                 size=size if fitting is None else None,
                 class_ids=self.class_ids,
                 unknown=self.unknown,
+                grid=self.grid,
                 decoded=format not in WITHOUT_DECODING,
                 precision=precision,
                 files=files,

@@ -14,6 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfeff import checked
+from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Id
 from tfeff.errors import UserError
 from tfeff.proposals.records import method, to_record
@@ -27,6 +28,8 @@ UNKNOWN_THRESHOLDS = "unknown_thresholds"
 """Key of the minimum cosine similarities of the nearest image of a gallery, by the number of images in it."""
 PRECISION = "precision"
 """Key of the precision in which the model computes."""
+TILE, TILE_OVERLAP = "tile", "tile_overlap"
+"""Keys of (height, width) of the tiles of which a detector's training images were, and of the pixels they share."""
 FILES = "files"
 """Key of the CRC-32 of each of the model's files, by its name in a folder."""
 ADVICE = "export the model again"
@@ -51,6 +54,7 @@ def metadata(
     size: tuple[int, int] | None,
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
+    grid: Grid | None = None,
     decoded: bool = True,
     precision: str = "float32",
     files: Mapping[str, bytes] | None = None,
@@ -68,6 +72,7 @@ def metadata(
             images of any size and does both itself. Boxes are then in pixels of the image.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: `evaluation.unknown_thresholds` of an embedder, if they are known.
+        grid: how a detector's training images were cut into tiles; None: they were not.
         decoded: whether the model's outputs are the predictions of the task, not those of the network.
         precision: in which the model computes: `float32`, `bfloat16` (OpenVINO) or `int8` (LiteRT).
         files: the contents of the model's files by name, whose checksums are kept; None: others keep them.
@@ -89,6 +94,8 @@ def metadata(
         record["score" if task.kind.detects else THRESHOLD] = score
     if decoded and task.kind.detects:
         record["class_agnostic"] = task.class_agnostic
+        if grid is not None and grid.tile is not None:
+            record |= {TILE: list(grid.tile), TILE_OVERLAP: grid.overlap}
     if decoded and task.kind == EMBEDDING:
         record |= {"embedding": VECTOR_FORMAT, UNKNOWN_THRESHOLDS: _named(unknown or {})}
     if decoded:
@@ -113,6 +120,12 @@ def read(file: Path) -> dict[str, Any]:
     if len(about["input"]) != 3 or not known or ("boxes" in about and not detects):
         raise UserError(f"{file}: input, class_ids, score or class_agnostic is damaged; {ADVICE}")
     return about
+
+
+def grid_of(about: Mapping[str, Any]) -> Grid:
+    """Returns the tiles in which the detector that metadata describe was trained; of whole images, none."""
+    tile = about.get(TILE)
+    return Grid() if tile is None else Grid((int(tile[0]), int(tile[1])), int(about.get(TILE_OVERLAP, 0)))
 
 
 def _named(unknown: Mapping[int, float]) -> dict[str, float]:

@@ -43,6 +43,7 @@ def exportable(workdir: Workdir, model: keras.Model | None = None) -> Exportable
         score=_score(workdir, plan.task),
         class_ids=record.get("class_ids", ()),
         unknown=_unknown(workdir, plan.task),
+        grid=plan.images.data.grid,
         examples=lambda: _examples(plan, size),
     )
 

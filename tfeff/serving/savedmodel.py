@@ -33,6 +33,7 @@ import keras
 import tensorflow as tf
 
 from tfeff import checked
+from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.durable import staged
@@ -169,6 +170,7 @@ def export(
     score: float | None = None,
     class_ids: Sequence[Id] = (),
     unknown: Mapping[int, float] | None = None,
+    grid: Grid | None = None,
     freeze: bool = True,
     overwrite: bool = False,
 ) -> Path:
@@ -190,6 +192,7 @@ def export(
         score: see `interface.metadata`.
         class_ids: the dataset's own ids of the classes; empty if it has none.
         unknown: see `interface.metadata`.
+        grid: see `interface.metadata`.
         freeze: optimize the network for prediction (`folding.Folded`). False: keep its variables, so that the
             SavedModel can be trained further.
         overwrite: replace an existing SavedModel.
@@ -232,6 +235,7 @@ def export(
                 size=None,
                 class_ids=class_ids,
                 unknown=unknown,
+                grid=grid,
             )
             (staging / interface.METADATA).write_text(about, encoding="utf-8")
             (staging / CHECKSUMS).write_text(checked.to_json(file_checksums(staging)), encoding="utf-8")

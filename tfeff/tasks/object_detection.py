@@ -15,6 +15,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
+from tfeff.data.sources.crops import part_ids
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
@@ -141,8 +142,8 @@ class ObjectDetectionTask(ImageTask):
 
     def score(self, predictions: Predictions, pipeline: Batches) -> dict[str, float]:
         """See `ImageTask`."""
-        dataset = pipeline.images.dataset
-        matching = match(detections(predictions), dataset.objects, dataset.num_classes)
+        found, images = whole_images(detections(predictions), pipeline.images.dataset)
+        matching = match(found, images.objects, images.num_classes)
         return {
             MEAN_AP: float(mean_average_precision(average_precisions(matching))),
             THRESHOLD: best_f1_threshold(matching),
@@ -261,6 +262,39 @@ def detections(predictions: Predictions) -> list[Detections]:
             *(placed[name].numpy() for name in ("boxes", "labels", "scores", "count")), strict=True
         )
     ]
+
+
+def whole_images(
+    found: Sequence[Detections], dataset: Dataset, *, class_agnostic: bool = False
+) -> tuple[Sequence[Detections], Dataset]:
+    """Returns the detections in the images that tiles were cut from, and these images; of others the same.
+
+    Images of which a tile is missing, because it could not be decoded or was not read, lack what it shows.
+
+    Args:
+        found: the detections in each image of the dataset.
+        dataset: images or tiles.
+        class_agnostic: see `ImageTask`.
+    """
+    if dataset.grid is None:
+        return found, dataset
+    assert dataset.cropped is not None
+    places, merged = np.unique(dataset.owners), list[Detections]()
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    by_id = dict(zip(dataset.ids, found, strict=True))
+    for place in places:
+        height, width = dataset.cropped.sizes[place].tolist()
+        tiling = dataset.grid.of((height, width))
+        owners = np.full(len(tiling.tiles_yxyx), place, np.int32)
+        parts = [by_id.get(name, nothing) for name in part_ids(dataset.cropped, owners, tiling.tiles_yxyx)]
+        boxes, labels, scores = tiling.merge(
+            [each.boxes_yxyx for each in parts],
+            [each.labels for each in parts],
+            [each.scores for each in parts],
+            class_agnostic=class_agnostic,
+        )
+        merged.append(Detections(boxes, labels, scores))
+    return merged, dataset.cropped.take(places)
 
 
 def relative_objects(images: Dataset, size: tuple[int, int], *, stretch: bool) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """From a dataset's name to a `Source`: the one table of schemes."""
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from tfeff.data.sources import (
     placed_digits,
     records,
     tfds,
+    tiles,
     voc,
     yolo,
 )
@@ -70,7 +72,8 @@ def open_objects(name: str, options: Options | None = None) -> Source:
     Raises:
         UserError: an unknown name, a missing folder, data that is not prepared.
     """
-    return _open(name, options, "objects")
+    source = _open(name, options, "objects")
+    return source if options is None or options.grid is None else tiles.Tiles(source, options)
 
 
 def why_without_objects(name: str, options: Options | None = None) -> str:
@@ -100,7 +103,7 @@ def has_objects(name: str, options: Options | None = None) -> bool:
 
 
 def _open_crops(name: str, options: Options) -> Source:
-    return crops.Crops(open_objects(name, options), options)
+    return crops.Crops(open_objects(name, dataclasses.replace(options, grid=None)), options)
 
 
 SCHEMES: Mapping[str, Scheme] = {

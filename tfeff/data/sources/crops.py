@@ -204,8 +204,8 @@ def crop(
         name=f"crops:{dataset.name}",
         class_names=class_names,
         labels=labels,
-        ids=_ids(dataset, owners, boxes_yxyx),
-        images=_CroppedImages(dataset, owners, boxes_yxyx, options.crop_context),
+        ids=part_ids(dataset, owners, boxes_yxyx),
+        images=CroppedImages(dataset, owners, boxes_yxyx, options.crop_context),
         groups=owners if dataset.groups is None else dataset.groups[owners],
         cropped=dataset,
         owners=owners,
@@ -227,7 +227,16 @@ class _Image:
         return np.rint(self.pixels.mean(axis=(0, 1)))
 
 
-class _CroppedImages(ImageStorage):
+class CroppedImages(ImageStorage):
+    """Parts of the images of a dataset.
+
+    Args:
+        dataset: the images.
+        owners: int [n], the image of each part.
+        boxes_yxyx: float32 [n, 4], in pixels.
+        context: see `Options.crop_context`.
+    """
+
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
         super().__init__()
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
@@ -239,19 +248,23 @@ class _CroppedImages(ImageStorage):
         return len(self._owners)
 
     def encoded(self, index: int) -> bytes:
+        """Returns a part as a PNG file."""
         return cv2.imencode(".png", self._decoded(index)[..., ::-1])[1].tobytes()
 
     def fingerprint(self, channels: int) -> str:
+        """See `ImageStorage`."""
         made = hashlib.sha256(f"{channels} {self._dataset.images.fingerprint(channels)} {self._context}".encode())
         made.update(self._boxes.tobytes() + np.ascontiguousarray(self._owners).tobytes())
         return made.hexdigest()
 
     def stamp(self, index: int) -> bytes:
+        """See `ImageStorage`."""
         made = hashlib.blake2b(self._dataset.images.stamp(int(self._owners[index])), digest_size=8)
         made.update(f"{self._context}".encode() + np.ascontiguousarray(self._boxes[index]).tobytes())
         return made.digest()
 
     def origin(self, index: int) -> bytes:
+        """Returns that of the image."""
         return self._dataset.images.origin(int(self._owners[index]))
 
     def _decode(self, image: int) -> _Image:
@@ -334,8 +347,8 @@ def _distinct(boxes: list[np.ndarray]) -> list[np.ndarray]:
     return list({box.tobytes(): box for box in boxes}.values())
 
 
-def _ids(dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray) -> list[str]:
-    """Returns an id of each crop: that of the image, the box, and a number from the second one with the same pixels."""
+def part_ids(dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray) -> list[str]:
+    """Returns an id of each part: that of the image, the box, and a number from the second one with the same pixels."""
     ids, known = list[str](), Counter[str]()
     for owner, box in zip(owners, boxes_yxyx, strict=True):
         id_ = f"{dataset.ids[owner]} {_coordinates(box)}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Dataset, Id, NoImagesError
 from tfeff.data.defects import Defects, OnDefect
 from tfeff.data.names import groups
@@ -32,6 +33,7 @@ class Options:
         download: whether TensorFlow Datasets may download and prepare missing data.
         keep_raw_annotations: keep the objects as they are written, see `Dataset.raw_annotations`.
         crop_context: what `crops:` shows around a box on each side, relative to the length of that side.
+        grid: how images with objects are cut into tiles; None: they are not.
         crop_proposals: for `crops:`, proposals of each image, boxes_yxyx float32 [n, 4], or None if it cannot be read.
             None: random boxes.
     """
@@ -47,6 +49,7 @@ class Options:
     download: bool = False
     keep_raw_annotations: bool = False
     crop_context: float = 0.0
+    grid: Grid | None = None
     crop_proposals: Callable[[Dataset], Sequence[np.ndarray | None]] | None = None
 
 
