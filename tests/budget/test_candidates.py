@@ -13,6 +13,7 @@ from tfeff.config.task_parts import Teacher
 from tfeff.config.tasks import of_detector
 from tfeff.errors import UserError
 from tfeff.networks.backbones.given import Given
+from tfeff.recipes.image_set import AnnotatedImages
 
 LABELS = ClassificationSettings()
 BOXES = YoloSettings(network=detector("yolo", aspect=4 / 3), max_objects=20, augmentation=BoxAugmentation(mosaic=0.5))
@@ -227,13 +228,53 @@ def test_anchors_fit_the_objects_at_each_resolution_unless_they_are_set_or_train
     model = models.architecture("resnet", width=16, stem="7x7", resolution=320)
     plain, whole = Start("plain", "imagenet", model, task), Start("whole", "run", model, task, whole=True)
 
-    def sizes(start: Start, extents: tuple[float, float] | None, **changes: Any) -> list[float]:
+    def sizes(start: Start, objects: AnnotatedImages | None, **changes: Any) -> list[float]:
         section = Candidates(widths=(1.0,), depths=(1.0,), resolutions=(2.0, 1.0), **changes)
-        found = candidates.scaled(section, [start], side=640, channels=3, num_classes=3, extents=extents)
+        found = candidates.scaled(section, [start], side=640, channels=3, num_classes=3, objects=objects)
         return [network.task.network.anchor_size for network in found]
 
-    extents = (1 / 16, 1 / 3)
-    assert sizes(plain, extents) == [4.0, 2.5]
-    assert sizes(whole, extents) == sizes(plain, None) == [4.0, 4.0]
-    assert sizes(dataclasses.replace(plain, task=own), extents) == [3.0, 3.0]
-    assert sizes(plain, extents, kept=("task.network.anchor_size",)) == [4.0, 4.0]
+    objects = annotated((1 / 16, 1 / 3))
+    assert sizes(plain, objects) == [4.0, 2.5]
+    assert sizes(whole, objects) == sizes(plain, None) == [4.0, 4.0]
+    assert sizes(dataclasses.replace(plain, task=own), objects) == [3.0, 3.0]
+    assert sizes(plain, objects, kept=("task.network.anchor_size",)) == [4.0, 4.0]
+
+
+def annotated(extents: tuple[float, float], most: int = 3) -> AnnotatedImages:
+    return AnnotatedImages(
+        count=100,
+        objects=1.5,
+        extent=0.2,
+        extents=extents,
+        class_images=(100,),
+        most=most,
+        side=640,
+        aspects=(1.0, 1.0, 1.0),
+        longest=640,
+        size=(640, 640),
+        loaded=100,
+    )
+
+
+def test_a_faster_rcnn_has_a_small_second_stage_unless_it_is_trained_or_set():
+    task, model = config.FasterRCNNSettings(), models.architecture("efficientnet-lite0", resolution=320)
+    plain, whole = Start("plain", "imagenet", model, task), Start("whole", "run", model, task, whole=True)
+
+    def chosen(start: Start, objects: AnnotatedImages | None, **changes: Any) -> config.FasterRCNNSettings:
+        section = Candidates(widths=(1.0,), depths=(1.0,), resolutions=(1.0,), **changes)
+        (found,) = candidates.scaled(section, [start], side=640, channels=3, num_classes=1, objects=objects)
+        return found.task
+
+    small, objects = chosen(plain, annotated((0.3, 0.8))), annotated((0.3, 0.8))
+    assert (small.network.neck_channels, small.network.hidden, small.sampled_regions) == (96, (256,), 64)
+    for start, given, changes in (
+        (whole, objects, {}),
+        (plain, None, {}),
+        (plain, objects, {"kept": ("task.network.name",)}),
+    ):
+        assert chosen(start, given, **changes).network.neck_channels == 256
+    set_by_user = dataclasses.replace(task, network=dataclasses.replace(task.network, neck_channels=128))
+    own = chosen(dataclasses.replace(plain, task=set_by_user), objects, kept=("task.network.neck_channels",))
+    assert (own.network.neck_channels, own.network.hidden) == (128, (256,))
+    crowded = dataclasses.replace(task, suppression=dataclasses.replace(task.suppression, detections=500))
+    assert chosen(dataclasses.replace(plain, task=crowded), annotated((0.3, 0.8), 10)).network.regions == 1000

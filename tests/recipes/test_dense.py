@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.verbs import ROOT
-from tfeff import config
+from tfeff import config, models
 from tfeff.boxes import iou
 from tfeff.config import Choice
 from tfeff.recipes import WarmStart, dense
@@ -125,6 +125,56 @@ def test_the_last_epochs_are_plain_only_if_the_others_are_not():
 def test_the_resolution_follows_from_the_longer_side():
     choice = dense.resolution(320, 0.0375, 1920)  # 0.05 of the square root of the area of 1920x1080 pixels
     assert (choice.value, choice.why) == (640, "the median object then has about 24 pixels")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "large", "side", "aspect", "expected"),
+    [
+        (52, 85, 1920, 16 / 9, (1088, 272)),  # 1024 pixels, and the height of the images hardly more
+        (52, 85, 4000, 4 / 3, (1024, 256)),
+        (64, 500, 4000, 3 / 2, (1280, 512)),  # large objects fit into the overlap
+        (64, 2000, 4000, 3 / 2, (1280, 640)),  # but at most half a tile
+        (10, 20, 4000, 1.0, (640, 160)),  # images are not enlarged
+        (52, 85, 1000, 1.0, None),  # at 640 pixels, objects have 33
+        (30, 60, 900, 1.0, None),  # tiles would be nearly as large as the images
+        (30, 60, 1000, 1.0, (640, 160)),
+    ],
+)
+def test_large_images_with_small_objects_are_cut(pixels, large, side, aspect, expected):
+    choices = dense.tile(pixels / side, large / side, side, aspect)
+    assert choices == dense.tile(pixels / side, large / side, side, 1 / aspect)
+    found = tuple(each.value for each in choices.values()) or None
+    assert found == expected
+    if expected is not None:
+        assert list(choices) == ["data.tile", "data.tile_overlap"]
+        resolution = dense.resolution(320, pixels / expected[0], expected[0])
+        assert resolution.value == 640
+        assert pixels * 640 / expected[0] == pytest.approx(min(pixels, 32), rel=0.05)
+
+
+def test_a_faster_rcnn_on_a_small_backbone_costs_about_as_much_as_yolo():
+    """The published one has 22.5 billion multiply-adds."""
+    macs = {}
+    for name, task in (("yolo", config.YoloSettings()), ("faster_rcnn", config.FasterRCNNSettings())):
+        settings = config.Experiment(
+            task=task, model=config.architecture("efficientnet-lite0", resolution=320), data=config.Data(source="voc:x")
+        )
+        if name == "faster_rcnn":
+            choices = dense.two_stages(320, (118 / 320, 251 / 320), 1.1, 3)
+            settings = config.replaced(settings, {key: choice.value for key, choice in choices.items()})
+        whole = config.replaced(settings, {"task.network.aspect": 1.0}).description
+        macs[name] = models.estimate(whole, num_classes=1, channels=3).macs
+    assert macs["faster_rcnn"] < 1.1 * macs["yolo"]
+
+
+def test_levels_and_regions_of_a_faster_rcnn_fit_the_objects():
+    def chosen(*given):
+        choices = dense.two_stages(*given)
+        return [choices[f"task.{key}"].value for key in ("network.levels", "network.regions", "training_proposals")]
+
+    assert chosen(320, (18 / 320, 106 / 320), 13.5, 28) == [("P3", "P4", "P5"), 300, 500]
+    assert chosen(320, (10 / 320, 106 / 320), 1.0, 2) == [("P2", "P3", "P4", "P5"), 200, 300]
+    assert chosen(640, (40 / 640, 600 / 640), 30.0, 100) == [("P3", "P4", "P5", "P6"), 500, 1000]
 
 
 def covered(network, sides, seed=0):

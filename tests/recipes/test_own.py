@@ -460,12 +460,43 @@ def test_crowded_images_have_small_batches_of_regions(tmp_path):
     (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *boxes]))
     flags = f"data.source=csv:{tmp_path / 'boxes.csv'}", "data.validation_fraction=0", "data.train_split=all"
     settings, _ = completed(*flags, "task.name=faster_rcnn", "model.weights=none")
-    assert (settings.task.network.regions, settings.training.batch_size) == (5_000, 1)
+    assert (settings.task.network.regions, settings.training.batch_size) == (5_000, 2)
     set_by_user = "task.network.regions=100", "task.network.neck_channels=32", "task.sampled_regions=32"
     settings, _ = completed(*flags, "task.name=faster_rcnn", "model.weights=none", *set_by_user)
     assert settings.training.batch_size == completed(*flags)[0].training.batch_size == 4
     settings, _ = completed(*flags, "task.name=faster_rcnn", "training.batch_size=3")
     assert settings.training.batch_size == 3
+
+
+@pytest.fixture
+def crowded(tmp_path) -> str:
+    """Four of 1600x1200 pixels, with eight objects of 40 pixels in one row each."""
+    for number in range(4):
+        Image.fromarray(np.full((1200, 1600, 3), 20 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    boxes = [f"{n}.png,a,{x},{100 * n},{x + 40},{100 * n + 40}" for n in range(4) for x in range(0, 560, 70)]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *boxes]))
+    return f"csv:{tmp_path / 'boxes.csv'}"
+
+
+def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_path):
+    flags = f"data.source={crowded}", "data.train_split=all", "data.validation_fraction=0", "model.weights=none"
+    settings, choices = completed(*flags)
+    assert (settings.data.tile, settings.data.tile_overlap) == (800, 200)
+    assert "40 of 1,600 pixels" in choices["data.tile"].why
+    assert (settings.model.resolution, settings.task.network.aspect) == (640, 1.0)  # of the tiles
+    assert settings.data.image_size == 800
+    assert "8 training examples" in choices["training.batch_size"].why  # of 24 tiles, four with objects
+    whole = flags[0], flags[1], "model.weights=none"
+    for other in ("data.tile=none", "task.name=fast_rcnn", "task.name=rcnn"):
+        settings, _ = completed(*whole, other)
+        assert settings.data.tile is None
+    settings, _ = completed(*flags, "data.tile=400")
+    assert (settings.data.tile, settings.data.tile_overlap) == (400, None)
+    cut = saved(tmp_path / "run", "task.name=yolo", "data.tile=320", "data.tile_overlap=32", resolution=320)
+    settings, choices = completed(*flags, cut)
+    assert (settings.data.tile, settings.data.tile_overlap) == (320, 32)
+    settings, _ = completed(*flags, saved(tmp_path / "whole", "task.name=yolo", resolution=320))
+    assert settings.data.tile is None
 
 
 @pytest.mark.parametrize(("size", "cache"), [(None, "memory"), (9_000, "none")])

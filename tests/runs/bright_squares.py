@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 
+from tfeff.boxes.tiling import Grid
 from tfeff.runs.predictors import DetectorPredictor
 
 
@@ -33,7 +34,7 @@ class SquaresPredictor(DetectorPredictor):
 
     def __init__(self, tile: tuple[int, int] | None = None, overlap: int = 0, limit: float = np.inf) -> None:
         self.squares = Squares(limit)
-        super().__init__(self.squares, tile=tile, overlap=overlap)
+        super().__init__(self.squares, grid=Grid(tile, overlap))
 
 
 def squares(height: int, width: int, *, seed: int = 0, side: int = 12) -> np.ndarray:

@@ -33,7 +33,7 @@ from tfeff.data.sources import catalog
 from tfeff.data.sources.source import Options
 from tfeff.data.sources.tiles import cut
 from tfeff.errors import UserError
-from tfeff.evaluation import ConfusionMatrix
+from tfeff.evaluation import ConfusionMatrix, detection_report
 from tfeff.evaluation.matching import Detections
 from tfeff.proposals import ProposalStore
 from tfeff.serving import run as serving
@@ -233,6 +233,35 @@ def stored_proposals(task: tasks.ImageTask, ids: Sequence[str]) -> dict[str, tf.
     for padded, name in zip(boxes, ids, strict=True):
         padded[: len(store[name])] = store[name].boxes_yxyx
     return {"proposals": tf.constant(boxes), "counts": tf.constant(counts)}
+
+
+def test_a_detector_of_tiles_is_evaluated_and_detects_in_whole_images(digits: Path, tmp_path: Path) -> None:
+    """By default in the tiles of its training: its detections are those of the evaluation."""
+    experiment = settings(
+        "yolo",
+        digits,
+        *("data.tile=40", "data.tile_overlap=20", "model.resolution=64", "task.network.aspect=1"),
+        *("training.epochs=40", "training.validation_epochs=40", "training.batch_size=8", "data.validation_fraction=0"),
+        "data.test_split=none",
+    )
+    run = by_heart(experiment, tmp_path / "run")
+    assert run.rows()[-1]["validation_mean_ap"] > 0.1
+    opened = tfeff.open(run.path)
+    report = opened.evaluate("train", quiet=True).report
+    assert report["images"] == 8  # not tiles
+    assert report["mean_ap"] == pytest.approx(run.rows()[-1]["validation_mean_ap"])
+    files = sorted((digits / "train").iterdir(), key=lambda path: int(path.stem))
+    found = opened.predict(list(map(str, files)), score=0.0)
+    truth = selection.open_source(selection.request(experiment)).load("train").cropped
+    boxes = [Detections(each.boxes_yxyx, each.labels, each.scores) for each in found]
+    assert [Path(name).stem for name in truth.ids] == [path.stem for path in files]
+    again = detection_report(boxes, truth.objects, truth.class_names)
+    assert again.mean_ap == pytest.approx(report["mean_ap"], abs=1e-3)
+    assert again.coco["ap"] == pytest.approx(report["coco"]["ap"], abs=1e-3)
+    in_whole = opened.predict(str(files[0]), score=0.0, tile=64)[0]
+    assert len(in_whole.scores) < len(found[0].scores)  # at most 100 of one tile
+    exported = json.loads((run.path / "saved_model" / "metadata.json").read_text())
+    assert (exported["tile"], exported["tile_overlap"]) == ([40, 40], 20)
 
 
 @pytest.fixture(scope="module")

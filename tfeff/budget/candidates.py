@@ -18,6 +18,7 @@ from tfeff.models.cost.complexity import Complexity
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors.rcnn import FasterRCNN
 from tfeff.recipes import dense, rules
+from tfeff.recipes.image_set import AnnotatedImages
 
 STEP = 16
 """Resolutions are multiples of this number of pixels."""
@@ -221,7 +222,7 @@ def scaled(
     side: int,
     channels: int,
     num_classes: int,
-    extents: tuple[float, float] | None = None,
+    objects: AnnotatedImages | None = None,
 ) -> list[Network]:
     """Returns all distinct networks that the starts can be scaled to, with their costs.
 
@@ -230,18 +231,20 @@ def scaled(
             large.
         channels: number of image channels.
         num_classes: number of classes.
-        extents: sizes of objects for which the rules choose anchors, see `dense.anchor_size`; None: they choose none.
+        objects: images for whose objects the rules choose anchors and the network of a Faster R-CNN; None: they choose
+            none.
 
     Raises:
         UserError: a start that the config names, or every one, has no such network.
     """
     networks, impossible = dict[object, Network](), None
-    for start in found:
+    for start in [each if objects is None else _fitted(each, section, objects) for each in found]:
         widths, depths = section.widths, section.depths
         if start.kind == "scratch":
             widths, depths = SCRATCH_WIDTHS, (1.0,)
         sizes = list(itertools.product(widths, depths, _inputs(section, start, side)))
-        fitted = None if start.whole or _anchors_set(section, start.task) else extents
+        free = objects is not None and not start.whole and not _anchors_set(section, start.task)
+        fitted = objects.extents if objects is not None and free else None
         errors = [_add(networks, start, *size, channels, num_classes, fitted) for size in sizes]
         if None not in errors:
             impossible = UserError(f"config: candidates.starts: {start.name}: {errors[-1]}")
@@ -250,6 +253,18 @@ def scaled(
     if not networks and impossible is not None:
         raise impossible
     return list(networks.values())
+
+
+def _fitted(start: Start, section: config.Candidates, objects: AnnotatedImages) -> Start:
+    """Returns a start whose second stage fits a small backbone and the objects, unless it is trained or set."""
+    task = start.task
+    free = not start.whole and "task.network.name" not in section.kept
+    if not isinstance(task, config.FasterRCNNSettings) or not free:
+        return start
+    choices = dense.two_stages(start.model.resolution, objects.extents, objects.objects, objects.most)
+    kept = {*section.kept, *(["task.network.regions"] if task.suppression.detections > dense.DETECTIONS else [])}
+    values = {key: choice.value for key, choice in choices.items() if key not in kept}  # for regions, see `_sharing`
+    return dataclasses.replace(start, task=config.replaced(config.Experiment(task=task), values).task)
 
 
 def _anchors_set(section: config.Candidates, task: config.TaskSettings) -> bool:

@@ -295,9 +295,9 @@ def prepare(
     objective = _objective(settings, known["macs"])
     # Raises if trainings cannot be compared by it.
     objective.value(dict.fromkeys(training.objectives(training.Plan.of(base).task), 1.0), 1.0)
-    extents = whole.extents if isinstance(whole, AnnotatedImages) and section.training == "rules" else None
+    objects = whole if isinstance(whole, AnnotatedImages) and section.training == "rules" else None
     listed = candidates.scaled(
-        section, starts, side=whole.side, channels=channels, num_classes=classes, extents=extents
+        section, starts, side=whole.side, channels=channels, num_classes=classes, objects=objects
     )
     networks = {network.id: network for network in listed}
     bounds = Bounds(
