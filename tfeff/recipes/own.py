@@ -396,7 +396,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     if kept.isdisjoint({"data.tile", "data.tile_overlap"}) and settings.task.TILES:
         cut = dense.tile(counted.extent, counted.extents[1], counted.side, counted.aspects[1])
         if run is not None:
-            cut = starting.tile(run)
+            cut = starting.tile(run.data)
         if cut:
             splits |= cut
             settings = config.replaced(settings, {key: choice.value for key, choice in cut.items()})

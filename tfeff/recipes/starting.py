@@ -4,7 +4,7 @@ from collections.abc import Set
 from pathlib import Path
 
 from tfeff import config
-from tfeff.config import Choice, Choices, Experiment, TaskSettings
+from tfeff.config import Choice, Choices, Data, Experiment, TaskSettings
 from tfeff.errors import UserError
 from tfeff.networks import Architecture, architecture
 from tfeff.networks.catalog import ALL_DETECTORS
@@ -91,9 +91,9 @@ def differing(network: Architecture, why: str) -> Choices:
     }
 
 
-def tile(run: Experiment) -> Choices:
-    """Returns the tiles in which a run was trained, by dotted key; none for whole images."""
-    if run.data.tile is None:
+def tile(data: Data) -> Choices:
+    """Returns the tiles in which a run with this section was trained, by dotted key; none for whole images."""
+    if data.tile is None:
         return {}
     why = "that of the run"
-    return {"data.tile": Choice(run.data.tile, why), "data.tile_overlap": Choice(run.data.tile_overlap, why)}
+    return {"data.tile": Choice(data.tile, why), "data.tile_overlap": Choice(data.tile_overlap, why)}
