@@ -15,7 +15,7 @@ from tfeff.data.input.batches import Batches
 from tfeff.data.input.box_transform import NO_LABEL, BoxTransform
 from tfeff.data.input.reader import Reader
 from tfeff.data.input.transform import Transform
-from tfeff.data.sources.crops import part_ids
+from tfeff.data.sources.parts import part_ids
 from tfeff.errors import UserError
 from tfeff.evaluation import Detections
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision

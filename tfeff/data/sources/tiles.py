@@ -11,14 +11,14 @@ import numpy as np
 
 from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Dataset, Objects
-from tfeff.data.sources.crops import CroppedImages, part_ids
+from tfeff.data.sources.parts import CroppedImages, Parts, part_ids
 from tfeff.data.sources.source import Options, Source
 
 LEAST_SHARE = 0.25
 """Parts that show less of an object are difficult, so neither learned nor counted."""
 
 
-class Tiles(Source):
+class Tiles(Parts):
     """Tiles of every image of a source with objects.
 
     Args:
@@ -27,54 +27,34 @@ class Tiles(Source):
     """
 
     def __init__(self, source: Source, options: Options) -> None:
-        super().__init__(source.name, options)
-        self._source = source
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits of the source."""
-        return self._source.splits
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the source has no splits of its own."""
-        return self._source.drawn
+        super().__init__(source.name, source, options)
 
     @property
     def seeded(self) -> bool:
         """Whether the images of a split of the source depend on the seed."""
-        return self._source.seeded
-
-    @property
-    def disjoint(self) -> bool:
-        """Whether no image of the source can belong to two splits."""
-        return self._source.disjoint
+        return self.source.seeded
 
     @property
     def lists_cheaply(self) -> bool:
         """As the source does."""
-        return self._source.lists_cheaply
+        return self.source.lists_cheaply
 
     @property
     def box_format(self) -> tuple[str, str] | None:
         """That of the source."""
-        return self._source.box_format
+        return self.source.box_format
 
     def shared(self, one: str, other: str) -> list[str]:
         """Returns the tiles of the images that two splits share, as the second one names them."""
         tiles = self.load(other)
         assert tiles.cropped is not None
-        names = set(self._source.shared(one, other))
+        names = set(self.source.shared(one, other))
         owners = [index for index, name in enumerate(tiles.cropped.ids) if name in names]
         return [tiles.ids[place] for place in np.flatnonzero(np.isin(tiles.owners, owners)).tolist()]
 
-    def _described(self, dataset: Dataset, split: str) -> Dataset:
-        """Returns the tiles as they are: their images have said it all."""
-        return dataset
-
     def _load(self, split: str) -> Dataset:
         assert self.options.grid is not None
-        return cut(self._source.load(split), self.options.grid)
+        return cut(self.source.load(split), self.options.grid)
 
 
 def cut(dataset: Dataset, grid: Grid) -> Dataset:
