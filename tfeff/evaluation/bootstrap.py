@@ -97,6 +97,26 @@ def percentile_interval(values: npt.NDArray[np.float64], images: int, confidence
     return float(low), float(high)
 
 
+def average_precision_interval(values: npt.NDArray[np.float64], measured: float, images: int) -> tuple[float, float]:
+    """Returns (low, high), the interval of a mean average precision, corrected for its bias.
+
+    With few objects of a class, average precisions are too high, because precision counts as the highest one at any
+    larger recall. Resamples, which have fewer different objects, exceed the measured value by about as much as it
+    exceeds the true one (Efron and Tibshirani 1993, chapter 10), so the interval is moved down by twice that.
+    Of 40 images with a third of an object of each of six classes, the interval that is not moved contains an mAP of
+    0.38 in three of four cases. Differences of detectors are biased less, and their intervals are not moved: for equal
+    detectors, that would make errors more frequent.
+
+    Args:
+        values: float64 [resamples].
+        measured: the value on the images themselves.
+        images: number of images that were resampled.
+    """
+    bias = float(np.nanmean(values)) - measured if not np.isnan(values).all() else 0.0
+    low, high = (np.clip(end - 2 * bias, 0.0, 1.0) for end in percentile_interval(values, images))
+    return float(low), float(high)
+
+
 def caveat(images: int) -> str:
     """Returns what to add to a percentile interval over so many images; "" if there is nothing to say.
 

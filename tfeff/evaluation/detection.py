@@ -14,7 +14,7 @@ from tfeff.evaluation.average_precision import (
     mean_average_precision,
     precision_recall,
 )
-from tfeff.evaluation.bootstrap import bootstrap_average_precisions, percentile_interval
+from tfeff.evaluation.bootstrap import average_precision_interval, bootstrap_average_precisions
 from tfeff.evaluation.classification import plain
 from tfeff.evaluation.coco import coco_scores
 from tfeff.evaluation.confusion import ConfusionMatrix, PerClass, per_class
@@ -35,7 +35,7 @@ class DetectionReport:
     Attributes:
         matching: all detections, matched by VOC's rules.
         mean_ap: VOC mean average precision (all points) at the matching's IoU threshold; NaN without objects.
-        mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images.
+        mean_ap_interval: 95 % bootstrap interval of `mean_ap` over images, see `average_precision_interval`.
         resampled_ap: float64 [resamples, classes], `ap` on the resamples, which are paired between detectors on the
             same images.
         mean_ap_eleven_point: mean average precision in the 11-point form of VOC 2007.
@@ -173,11 +173,12 @@ def _report(
     confusion = detection_confusion(matching, detections, objects, score_threshold=threshold)
     ap, eleven = average_precisions(matching), average_precisions(matching, eleven_point=True)
     with_background = per_class(confusion)
+    mean_ap = float(mean_average_precision(ap))
     return DetectionReport(
         class_names=tuple(class_names),
         matching=matching,
-        mean_ap=float(mean_average_precision(ap)),
-        mean_ap_interval=percentile_interval(mean_average_precision(resampled), matching.images),
+        mean_ap=mean_ap,
+        mean_ap_interval=average_precision_interval(mean_average_precision(resampled), mean_ap, matching.images),
         resampled_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,
