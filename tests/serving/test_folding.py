@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tfeff import models
+from tfeff.serving import folding
 from tfeff.serving.folding import Folded
 
 SPEC = tf.TensorSpec((None, 8, 8, 16), tf.float32)
@@ -62,6 +63,27 @@ def test_a_kernel_of_two_convolutions_is_kept_once():
     assert [tuple(each.shape) for each in folded.weights] == [(3, 3, 16, 16)]
     for one, other in zip(folded(IMAGES), function(IMAGES), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_results_that_wait_for_weights_are_saved(function, monkeypatch):
+    """As the optimizer leaves those of a Faster R-CNN whose kernels several levels share."""
+
+    def optimized(concrete):
+        graph = original(concrete)
+        waits = graph.node.add(name="NoOp", op="NoOp")
+        waits.input.extend(f"^{node.name}" for node in graph.node if folding._is_weight(node))
+        assert waits.input
+        for node in graph.node:
+            if node.name.startswith("Identity"):
+                node.input.append("^NoOp")
+        return graph
+
+    original = folding._optimized
+    monkeypatch.setattr(folding, "_optimized", optimized)
+    folded = Folded(function, 0)
+    assert len(folded.weights) == 2
+    (sums, _), (expected, _) = (each({"image": IMAGES})["found"] for each in (folded, function))
+    np.testing.assert_allclose(sums, expected, rtol=1e-4, atol=1e-3)
 
 
 def test_views_of_an_image_share_folded_weights():

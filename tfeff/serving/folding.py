@@ -49,6 +49,7 @@ class Folded(tf.Module):
             arrays = {}
         for node in [each for each in graph.node if each.name in arrays]:
             graph.node.remove(node)
+        _forget(graph, arrays)
         self.weights = [tf.Variable(array, trainable=False) for array in arrays.values()]
         specs = [tf.TensorSpec(each.shape, each.dtype) for each in frozen.inputs]
         given, wanted = _names(frozen.inputs), _names(frozen.outputs)
@@ -106,6 +107,15 @@ def _folded(function: Any, original: Any, kept: Collection[str]) -> Any:
             node.CopyFrom(hidden[node.name])
     _merge_equal_weights(graph)
     return graph
+
+
+def _forget(graph: Any, names: Collection[str]) -> None:
+    """Removes what orders nodes after some weights, which are always there."""
+    for node in graph.node:
+        kept = [name for name in node.input if not (name.startswith("^") and name[1:] in names)]
+        if len(kept) < len(node.input):
+            del node.input[:]
+            node.input.extend(kept)
 
 
 def _merge_equal_weights(graph: Any) -> None:
