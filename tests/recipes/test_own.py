@@ -487,7 +487,7 @@ def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_pa
     assert settings.data.image_size == 800
     assert "8 training examples" in choices["training.batch_size"].why  # of 24 tiles, four with objects
     whole = flags[0], flags[1], "model.weights=none"
-    for other in ("data.tile=none", "task.name=fast_rcnn", "task.name=rcnn"):
+    for other in ("data.tile=none", "data.reduced_decoding=true", "task.name=fast_rcnn", "task.name=rcnn"):
         settings, _ = completed(*whole, other)
         assert settings.data.tile is None
     settings, _ = completed(*flags, "data.tile=400")
@@ -497,6 +497,17 @@ def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_pa
     assert (settings.data.tile, settings.data.tile_overlap) == (320, 32)
     settings, _ = completed(*flags, saved(tmp_path / "whole", "task.name=yolo", resolution=320))
     assert settings.data.tile is None
+    settings, _ = completed(*flags, saved(tmp_path / "crops", "task.name=classification", resolution=320))
+    assert settings.data.tile == 800
+
+
+def test_a_budget_for_boxes_may_be_in_tiles(source, image_folder):
+    settings, _ = budget(f"data.source={source}", "data.tile=64")
+    assert selection.request(settings.experiment).data.tile == 64
+    root = image_folder({"train/ant": 3, "train/bee": 3})
+    settings, _ = budget(f"data.source=folder:{root}", "data.tile=64")
+    with pytest.raises(UserError, match=r"data\.tile is 64; .*task\.name=classification is not trained in tiles"):
+        selection.request(settings.experiment)
 
 
 @pytest.mark.parametrize(("size", "cache"), [(None, "memory"), (9_000, "none")])

@@ -146,10 +146,12 @@ class Grid:
     Attributes:
         tile: (height, width) of a tile in pixels; None: images are not cut.
         overlap: pixels that neighboring tiles share at least.
+        class_agnostic: see `Tiling.merge`.
     """
 
     tile: tuple[int, int] | None = None
     overlap: int = 0
+    class_agnostic: bool = False
 
     def of(self, size: tuple[int, int]) -> Tiling:
         """Returns the tiles of an image of a size, (height, width)."""

@@ -179,6 +179,8 @@ class Data(Section):
             self.wrong("folds", f"{fewest} or more")
         if self.channels not in (1, 3):
             self.wrong("channels", "1 (gray) or 3 (RGB)")
+        if self.tile is not None and self.unlabeled is not None:
+            self.wrong("unlabeled", "none with data.tile: unlabeled images are not cut")
         if self.tile_overlap is not None and self.tile is None:
             raise UserError("config: data.tile_overlap requires data.tile")
         if self.tile is not None and (self.tile_overlap or 0) >= self.tile:
@@ -470,8 +472,6 @@ class Experiment(Section):
             self.data.wrong("reduced_decoding", "false: crops are cut from whole images")
         if self.data.reduced_decoding and self.data.tile is not None:
             self.data.wrong("reduced_decoding", "false: tiles are cut from whole images")
-        if self.data.tile is not None and not self.task.TILES:
-            self.data.wrong("tile", f"none: task.name={self.task.name} is not trained in tiles")
         if isinstance(self.task, RCNNSettings) and self.task.joint.positives >= self.training.batch_size:
             self.task.joint.wrong("positives", f"below training.batch_size = {self.training.batch_size}")
         if self.task.plain_epochs and self.data.augment is None and not self.task.varies_images:

@@ -30,6 +30,7 @@ class Contents:
         classes: name -> number of its images, or of its objects that are not ignored.
         defects: what was wrong, including corrupt images that were skipped, objects beyond the task's limit, and those
             that are too small for the network.
+        uncut: of tiles, the number of the images that they were cut from, and of the objects in these.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Contents:
     ignored: int
     classes: Mapping[str, int]
     defects: Defects
+    uncut: tuple[int, int] | None = None
 
     @classmethod
     def of(
@@ -59,7 +61,8 @@ class Contents:
             stretch: whether images fill `size` instead of keeping their aspect ratio.
         """
         further, absent = Defects(), corrupt or {}
-        for name, reason in absent.items():
+        lost = absent if dataset.grid is None else {name.rpartition(" [")[0]: why for name, why in absent.items()}
+        for name, reason in lost.items():
             further.add("corrupt image", f"{name}: {reason}", lost="images")
         kept = [index for index, id_ in enumerate(dataset.ids) if id_ not in absent] if absent else range(len(dataset))
         labels = dataset.labels[list(kept)] if dataset.has_labels else np.zeros(0, np.int64)
@@ -86,6 +89,10 @@ class Contents:
         if dataset.has_objects:
             labels = np.concatenate([np.zeros(0, np.int64), *(each.labels[~each.ignored] for each in objects)])
         number = np.bincount(labels, minlength=dataset.num_classes).tolist()
+        uncut = None
+        if dataset.grid is not None:
+            whole = [index for index, name in enumerate(dataset.uncut.ids) if name not in lost]
+            uncut = len(whole), sum(len(dataset.uncut.objects[index]) for index in whole)
         return cls(
             name=dataset.name,
             images=len(kept),
@@ -93,12 +100,14 @@ class Contents:
             ignored=int(sum(each.ignored.sum() for each in objects)),
             classes=dict(zip(dataset.class_names, number, strict=True)),
             defects=dataset.defects.joined([further]),
+            uncut=uncut,
         )
 
     def lost(self, what: Lost) -> float:
         """Returns the fraction of the objects or images that is lost."""
         lost = self.defects.lost(what)
-        kept = (self.images if what == "images" else self.objects) or 0
+        counts = self.uncut or (self.images, self.objects)
+        kept = counts[what != "images"] or 0
         return lost / (lost + kept) if lost else 0.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -229,6 +229,13 @@ class Dataset:
             digest.update(each.digest())
         return digest.hexdigest()
 
+    @property
+    def uncut(self) -> "Dataset":
+        """The images that tiles were cut from; of others these themselves."""
+        if self.grid is None or self.cropped is None:
+            return self
+        return self.cropped.take(np.unique(self.owners))
+
     def encoded(self, index: int) -> bytes:
         """Returns the bytes of one image file."""
         return self.images.encoded(index)

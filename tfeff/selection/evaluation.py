@@ -96,7 +96,8 @@ def how_drawn(wanted: Request, record: Mapping[str, Any], source: Source) -> str
         source: `open_source(wanted)`.
     """
     data, chosen, held = wanted.data, _splits_of(wanted, record, source), record["validation_examples"]
-    train = f"Trained on {record['train_examples']:,} images" + (f' (split "{chosen.train}")' if chosen.train else "")
+    unit = "images" if data.tile is None else "tiles"
+    train = f"Trained on {record['train_examples']:,} {unit}" + (f' (split "{chosen.train}")' if chosen.train else "")
     if chosen.validation is not None:
         validation = f'validated on {held:,} (split "{chosen.validation}")'
     elif held and data.folds is not None:

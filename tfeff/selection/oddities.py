@@ -16,9 +16,10 @@ def notes(train: Dataset, others: Mapping[str, Dataset]) -> tuple[str, ...]:
     """Returns what the user should know, one line each.
 
     Args:
-        train: the images to train on.
+        train: the images to train on, or their tiles.
         others: the images to validate and to test on, by role.
     """
+    train, others = train.uncut, {role: images.uncut for role, images in others.items()}
     known = _Known(train)
     return (*_contradictions(train, known), *_copies(train, others, known), *_darkness(train))
 

@@ -47,8 +47,14 @@ class Request:
 
 
 def request(settings: config.Experiment, directory: Path | None = None) -> Request:
-    """Returns what an experiment asks of its images; `directory`: see `Request`."""
+    """Returns what an experiment asks of its images; `directory`: see `Request`.
+
+    Raises:
+        UserError: the task is not trained in tiles.
+    """
     data = settings.data
+    if data.tile is not None and not settings.task.TILES:
+        data.wrong("tile", f"none: task.name={settings.task.name} is not trained in tiles")
     return Request(
         data=data,
         seed=settings.seed if data.seed is None else data.seed,
@@ -91,6 +97,7 @@ def open_source(wanted: Request, *, keep_raw_annotations: bool = False) -> Sourc
         data.options(wanted.seed, further_classes=wanted.task.section.OPEN_SET),
         crop_proposals=None if data.proposals.directory is None else functools.partial(_proposed, data),
         keep_raw_annotations=keep_raw_annotations,
+        grid=data.grid and replace(data.grid, class_agnostic=wanted.task.class_agnostic),
     )
     objects = wanted.task.kind.annotations == "objects"
     return (catalog.open_objects if objects else catalog.open_labels)(data.source, options)

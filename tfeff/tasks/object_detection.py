@@ -264,9 +264,7 @@ def detections(predictions: Predictions) -> list[Detections]:
     ]
 
 
-def whole_images(
-    found: Sequence[Detections], dataset: Dataset, *, class_agnostic: bool = False
-) -> tuple[Sequence[Detections], Dataset]:
+def whole_images(found: Sequence[Detections], dataset: Dataset) -> tuple[Sequence[Detections], Dataset]:
     """Returns the detections in the images that tiles were cut from, and these images; of others the same.
 
     Images of which a tile is missing, because it could not be decoded or was not read, lack what it shows.
@@ -274,7 +272,6 @@ def whole_images(
     Args:
         found: the detections in each image of the dataset.
         dataset: images or tiles.
-        class_agnostic: see `ImageTask`.
     """
     if dataset.grid is None:
         return found, dataset
@@ -291,10 +288,10 @@ def whole_images(
             [each.boxes_yxyx for each in parts],
             [each.labels for each in parts],
             [each.scores for each in parts],
-            class_agnostic=class_agnostic,
+            class_agnostic=dataset.grid.class_agnostic,
         )
         merged.append(Detections(boxes, labels, scores))
-    return merged, dataset.cropped.take(places)
+    return merged, dataset.uncut
 
 
 def relative_objects(images: Dataset, size: tuple[int, int], *, stretch: bool) -> list[np.ndarray]:

@@ -67,10 +67,10 @@ def _use(workdir: Workdir, plan: Plan) -> str:
 
 def _limits(workdir: Workdir, evaluation: RunEvaluation | None, plan: Plan) -> str:
     """What is not known of the model, and what goes wrong."""
-    images = workdir.dataset().get("train_examples")
+    count, unit = workdir.dataset().get("train_examples"), "images" if plan.settings.data.tile is None else "tiles"
     lines = [
-        f"It has learned from {images:,} images of the source below, and is only known to work on images like them."
-        if images
+        f"It has learned from {count:,} {unit} of the source below, and is only known to work on images like them."
+        if count
         else "It is only known to work on images like those of the source below.",
     ]
     if plan.settings.task.IS_CLASSIFIER:

@@ -92,6 +92,7 @@ def split_images(
 
 def _grouped(images: Dataset) -> list[str]:
     """Returns a note on intervals if images belong together."""
+    images = images.uncut
     groups = 0 if images.groups is None else len(np.unique(images.groups))
     if groups in (0, len(images)):
         return []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tfeff.boxes.tiling import Grid
+from tfeff.data.contents import Contents
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
@@ -67,7 +68,7 @@ def test_tiles_keep_what_is_known_of_their_images(large):
     assert found.origins.tolist() == large.origins[found.owners].tolist()
     assert found.notes == (
         "a note",
-        "made: 3 images are cut into 12 tiles of 64x64 pixels (data.tile), 5 of them without objects",
+        "made: 3 images are cut into 12 tiles of 64x64 pixels (data.tile), 9 of them without objects",
     )
     grouped = tiles.cut(dataclasses.replace(large, groups=np.array([4, 4, 5], np.int32)), GRID)
     assert set(grouped.groups[grouped.owners < 2].tolist()) == {4}
@@ -76,20 +77,22 @@ def test_tiles_keep_what_is_known_of_their_images(large):
 
 def test_objects_are_cut_at_the_border_of_a_tile_and_difficult_if_little_is_left():
     every = objects((0, 0, 10, 10), (20, 30, 40, 50), (0, 50, 8, 90), areas=np.array([50.0, np.nan, 100.0]))
-    found = tiles.visible(every, np.array([5, 20, 45, 60]))
+    ((found, indices),) = tiles.visible(every, np.array([[5, 20, 45, 60]]))
+    assert indices.tolist() == [1, 2]
     assert found.boxes_yxyx.tolist() == [[15, 10, 35, 30], [0, 30, 3, 40]]
     assert found.labels.tolist() == [1, 0]
     assert found.difficult.tolist() == [False, True]  # 3 of 8 rows, 10 of 40 columns
     np.testing.assert_allclose(found.areas, [np.nan, 100 * 3 / 8 / 4])
-    touching = tiles.visible(objects((0, 0, 10, 10)), np.array([10, 0, 20, 20]))
+    both = np.array([[10, 0, 20, 20], [0, 0, 20, 20]])
+    (touching, _), (crowd, _) = tiles.visible(objects((0, 0, 10, 10), (0, 0, 9, 9), crowd=[0], difficult=[1]), both)
     assert len(touching) == 0
-    crowd = tiles.visible(objects((0, 0, 10, 10), (0, 0, 9, 9), crowd=[0], difficult=[1]), np.array([0, 0, 20, 20]))
     assert (crowd.crowd.tolist(), crowd.difficult.tolist()) == ([True, False], [False, True])
 
 
 def test_training_has_all_tiles_with_objects_and_as_many_without(large):
     found = tiles.cut(large, Grid((30, 30), 0))
-    shows = np.array([len(each) > 0 for each in found.objects])
+    shows = np.array([(~each.ignored).any() for each in found.objects])
+    assert shows.sum() < sum(len(each) > 0 for each in found.objects)  # some show little
     every = np.arange(len(found))
     trained = tiles.trained_on(found, every, seed=3)
     assert (np.diff(trained) > 0).all()
@@ -99,6 +102,25 @@ def test_training_has_all_tiles_with_objects_and_as_many_without(large):
     some = every[found.owners == 1]
     assert set(tiles.trained_on(found, some, seed=3)) <= set(some)
     assert len(tiles.trained_on(found, every[found.owners == 2], seed=3)) == 1  # nothing is shown: one of five
+
+
+def test_objects_that_no_tile_shows_enough_of_are_said(large):
+    wide = objects((0, 0, 90, 200), (5, 5, 25, 45), (0, 0, 89, 199), difficult=[2])
+    found = tiles.cut(dataclasses.replace(large, objects=[wide, objects(), objects()]), Grid((40, 40), 10))
+    assert found.notes[-1] == (
+        "made: no tile shows a quarter of 1 object, which the network cannot learn; raise data.tile or "
+        "data.tile_overlap"
+    )
+
+
+def test_images_and_objects_that_are_lost_are_shares_of_the_whole_ones(large):
+    found = tiles.cut(large, GRID)
+    corrupt = {name: "cut off" for name, owner in zip(found.ids, found.owners, strict=True) if owner == 0}
+    contents = Contents.of(found, corrupt=corrupt)
+    assert contents.defects.lost("images") == 1
+    assert contents.lost("images") == pytest.approx(1 / 3)
+    assert contents.images == len(found) - len(corrupt)
+    assert contents.uncut == (2, 1)
 
 
 def test_a_source_is_cut_if_its_options_say_so():

@@ -15,7 +15,9 @@ from tfeff.data.sources.source import Options, Source
 from tfeff.execution.resources import cores
 
 _DECODED = 16
-"""Decoded images kept, at least; or one per core. Crops of one image follow each other."""
+"""Decoded images kept, or one per core, if these are more. Crops of one image follow each other."""
+_DECODED_BYTES = 2**28
+"""Of large images, so many fewer are kept."""
 
 
 class Parts(Source):
@@ -76,7 +78,8 @@ class CroppedImages(ImageStorage):
     def __init__(self, dataset: Dataset, owners: np.ndarray, boxes_yxyx: np.ndarray, context: float) -> None:
         super().__init__()
         self._dataset, self._owners, self._boxes, self._context = dataset, owners, boxes_yxyx, context
-        self._kept = max(_DECODED, cores())
+        largest = 3 * int(dataset.sizes.astype(np.int64).prod(axis=1).max()) if len(dataset.sizes) else 1
+        self._kept = max(2, min(max(_DECODED, cores()), _DECODED_BYTES // largest))
         self._whole = functools.lru_cache(maxsize=self._kept)(self._decode)
         self._locks = [threading.Lock() for _ in range(self._kept)]
 

@@ -5,12 +5,11 @@ Detections in the tiles of an image are merged by `tfeff.boxes.tiling`, which as
 part of an object that its border cuts: such parts are the objects here.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from tfeff.boxes.tiling import Grid
 from tfeff.data.dataset import Dataset, Objects
+from tfeff.data.names import counted
 from tfeff.data.sources.parts import CroppedImages, Parts, part_ids
 from tfeff.data.sources.source import Options, Source
 
@@ -46,9 +45,11 @@ class Tiles(Parts):
 
     def shared(self, one: str, other: str) -> list[str]:
         """Returns the tiles of the images that two splits share, as the second one names them."""
+        names = set(self.source.shared(one, other))
+        if not names:
+            return []
         tiles = self.load(other)
         assert tiles.cropped is not None
-        names = set(self.source.shared(one, other))
         owners = [index for index, name in enumerate(tiles.cropped.ids) if name in names]
         return [tiles.ids[place] for place in np.flatnonzero(np.isin(tiles.owners, owners)).tolist()]
 
@@ -66,14 +67,24 @@ def cut(dataset: Dataset, grid: Grid) -> Dataset:
     """
     tiles = [grid.of((int(height), int(width))).tiles_yxyx for height, width in dataset.sizes]
     owners = np.repeat(np.arange(len(dataset), dtype=np.int32), [len(each) for each in tiles])
-    boxes = np.concatenate(tiles)
-    objects = [visible(dataset.objects[owner], tile) for owner, tile in zip(owners.tolist(), boxes, strict=True)]
+    boxes, objects, unseen = np.concatenate(tiles), list[Objects](), 0
+    for whole, places in zip(dataset.objects, tiles, strict=True):
+        shown = visible(whole, places)
+        objects += [each for each, _ in shown]
+        seen = np.unique(np.concatenate([indices[~each.difficult] for each, indices in shown]))
+        unseen += int((~whole.ignored).sum()) - int((~whole.ignored[seen]).sum())
     assert grid.tile is not None
     height, width = grid.tile
-    note = (
+    empty = sum(bool(each.ignored.all()) for each in objects)
+    notes = [
         f"{dataset.name}: {len(dataset):,} images are cut into {len(boxes):,} tiles of {height}x{width} pixels "
-        f"(data.tile), {sum(not len(each) for each in objects):,} of them without objects"
-    )
+        f"(data.tile), {empty:,} of them without objects"
+    ]
+    if unseen:
+        notes.append(
+            f"{dataset.name}: no tile shows a quarter of {counted(unseen, 'objects')}, which the network cannot learn; "
+            "raise data.tile or data.tile_overlap"
+        )
     return Dataset(
         name=dataset.name,
         class_names=dataset.class_names,
@@ -87,34 +98,44 @@ def cut(dataset: Dataset, grid: Grid) -> Dataset:
         grid=grid,
         sizes=(boxes[:, 2:] - boxes[:, :2]).astype(np.int32),
         defects=dataset.defects,
-        notes=(*dataset.notes, note),
+        notes=(*dataset.notes, *notes),
         class_ids=dataset.class_ids,
     )
 
 
-def visible(objects: Objects, tile_yxyx: np.ndarray) -> Objects:
-    """Returns the parts of objects in a tile, in its pixels; those that show little of an object are difficult.
+def visible(objects: Objects, tiles_yxyx: np.ndarray) -> list[tuple[Objects, np.ndarray]]:
+    """Returns the parts of objects in some tiles; those that show little of an object are difficult.
 
     Args:
-        objects: the objects of the image.
-        tile_yxyx: int [4].
+        objects: the n objects of the image.
+        tiles_yxyx: int [T, 4].
+
+    Returns:
+        For each tile the parts, in its pixels, and the objects that they are of, int64 [k].
     """
-    boxes = objects.boxes_yxyx.astype(np.float64)
-    parts = np.clip(boxes - np.tile(tile_yxyx[:2], 2), 0, np.tile(tile_yxyx[2:] - tile_yxyx[:2], 2))
+    boxes, tiles = objects.boxes_yxyx.astype(np.float64), tiles_yxyx[:, None].astype(np.float64)
+    origins = np.tile(tiles[..., :2], 2)
+    parts = np.clip(boxes[None] - origins, 0, np.tile(tiles[..., 2:] - tiles[..., :2], 2))
     shares = _areas(parts) / np.maximum(_areas(boxes), 1e-9)
-    seen = np.flatnonzero(shares > 0)
-    found, shares = objects.take(seen), shares[seen]
-    return Objects(
-        boxes_yxyx=parts[seen].astype(np.float32),
-        labels=found.labels,
-        difficult=found.difficult | (shares < LEAST_SHARE),
-        crowd=found.crowd,
-        areas=None if found.areas is None else found.areas * shares,
-    )
+    found = list[tuple[Objects, np.ndarray]]()
+    for part, share in zip(parts, shares, strict=True):
+        seen = np.flatnonzero(share > 0)
+        own = objects.take(seen)
+        shown = Objects(
+            boxes_yxyx=part[seen].astype(np.float32),
+            labels=own.labels,
+            difficult=own.difficult | (share[seen] < LEAST_SHARE),
+            crowd=own.crowd,
+            areas=None if own.areas is None else own.areas * share[seen],
+        )
+        found.append((shown, seen))
+    return found
 
 
 def trained_on(tiles: Dataset, places: np.ndarray, seed: int) -> np.ndarray:
-    """Returns those tiles of some that are trained on: all that show objects, and at most as many that show none.
+    """Returns those tiles of some that are trained on: all that show objects, and at most as many others.
+
+    Difficult objects and crowds do not count.
 
     Most tiles of a large photograph may show nothing; they would take most of the time.
 
@@ -126,12 +147,11 @@ def trained_on(tiles: Dataset, places: np.ndarray, seed: int) -> np.ndarray:
     Returns:
         int64 [k], rising.
     """
-    shows = np.array([len(tiles.objects[place]) > 0 for place in places], bool)
+    shows = np.array([not tiles.objects[place].ignored.all() for place in places], bool)
     empty = places[~shows]
     drawn = np.random.default_rng(seed).permutation(empty)[: max(1, int(shows.sum()))]
     return np.sort(np.concatenate([places[shows], drawn]))
 
 
-def _areas(boxes_yxyx: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-    boxes = np.asarray(boxes_yxyx)
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def _areas(boxes_yxyx: np.ndarray) -> np.ndarray:
+    return (boxes_yxyx[..., 2] - boxes_yxyx[..., 0]) * (boxes_yxyx[..., 3] - boxes_yxyx[..., 1])
