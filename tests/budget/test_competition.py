@@ -346,7 +346,7 @@ def test_trainings_on_folds_that_cannot_be_shortened_do_not_prevent_a_shortened_
     final = (180 - 30 - 4 * 10) / (1.5 * 100)
     assert found.time.affordable_paces("abcd") == pytest.approx((1.0, final))
     found._set_pace(1.0, final)
-    assert found.time.affordable("abcd", 1.0, tolerant=False) == list("abcd")  # 10 s and 110 s
+    assert found.time.affordable("abcd", 1.0, final, tolerant=False) == list("abcd")  # 10 s and 110 s
     found.clock.seconds = 40.0
     assert found.time.pace_of_choice("a", taught=False) == pytest.approx(min(1.0, 110 / (1.2 * 100)))
     found.clock.seconds = 150.0
@@ -444,11 +444,11 @@ def test_shortened_trainings_are_followed_by_a_shortened_final_one():
     """Two passes of 50 s; a tenth of both is 10 + 1.5 * 10 s."""
     found = competition(dict.fromkeys("ab", (0.9, 0.9)), minutes=1)
     found.time.rate = Rate(start=0.0, per_image=0.5, per_mac=0.0)
-    assert found.time.affordable("ab", 1.0, tolerant=False) == []
-    assert found.time.affordable("ab", 0.1, tolerant=False) == ["a", "b"]
+    assert found.time.affordable("ab", 1.0, 1.0, tolerant=False) == []
+    assert found.time.affordable("ab", 0.1, 0.1, tolerant=False) == ["a", "b"]
     found.time.pace = 0.1  # for which the candidates have their epochs
-    assert found.time.affordable("ab", 0.01, tolerant=False) == ["a", "b"]
-    assert found.time.affordable("ab", 0.1, tolerant=False) == []
+    assert found.time.affordable("ab", 0.01, 0.01, tolerant=False) == ["a", "b"]
+    assert found.time.affordable("ab", 0.1, 0.1, tolerant=False) == []
 
 
 @pytest.mark.parametrize(
@@ -571,10 +571,65 @@ def test_a_detector_that_is_trained_alone_meets_the_budget_when_it_is_exported()
 
 def test_finished_trainings_of_detectors_are_compared_however_late_it_is():
     found = detectors("ab", minutes=1.0, passes=20)
-    found.clock.seconds = 1000.0
+    found.clock.seconds = 30.0
     found.runner.end(Job("a-e4", 0, 0, 4))
+    found.runner.end(Job("b-e4", 0, 0, 4))
     found.screen()
     assert found.alone is None
+    one = detectors("ab", minutes=1.0, passes=20)
+    one.clock.seconds = 30.0
+    one.runner.end(Job("a-e4", 0, 0, 4))
+    one.screen()
+    assert one.alone == "a"
+    over = detectors("ab", minutes=1.0, passes=20)
+    over.clock.seconds, over.time._over = 70.0, True  # resumed, to end with the best so far
+    over.runner.end(Job("a-e4", 0, 0, 4))
+    over.screen()
+    assert over.alone is None
+
+
+def test_a_detector_that_was_trained_alone_is_not_replaced_by_a_worse_one():
+    """Of the minutes of another call, most are over."""
+    found = detectors(["narrow", "plain"], minutes=3.0, passes=20)
+    of_sizes(found, {"narrow": 100, "plain": 1000}, ["plain"])
+    found.time.rate = Rate(start=0.0, per_image=0.0, per_mac=0.1 / 1000)
+    found.screen()
+    assert found.alone == "plain"
+    pace = found.time.pace_of_choice("plain", taught=False)
+    found.time.trained_alone("plain", pace)
+    again = detectors(["narrow", "plain"], minutes=4.0, passes=20)
+    of_sizes(again, {"narrow": 100, "plain": 1000}, ["plain"])
+    again.time.rate, again.clock.seconds = found.time.rate, 180.0
+    again.time._store.facts = found.time._store.facts
+    again.screen()
+    assert again.alone == "plain"
+    assert again.time.pace_of_choice("plain", taught=False) == pace
+
+
+def test_the_largest_and_the_smallest_detector_are_timed(monkeypatch):
+    """Also by a single process; both say which one can be trained in time."""
+    timed = []
+
+    def measured(candidates, folds, executor, divisor, check):
+        timed.extend(each.label for each in candidates)
+        return Rate(start=0.0, per_image=0.0, per_mac=0.1 / 1000)
+
+    monkeypatch.setattr("tfeff.budget.competition.measured_rate", measured)
+    found = detectors(["wide", "narrow", "plain"], minutes=1.0, passes=20)
+    of_sizes(found, {"narrow": 100, "wide": 500, "plain": 1000}, ["plain"])
+    Competition._forecast(found)
+    assert timed == ["PLAIN", "NARROW"]
+
+
+def test_without_any_times_the_smallest_detector_is_trained_first():
+    found = detectors(["wide", "narrow", "plain"], minutes=1.0, passes=20)
+    of_sizes(found, {"narrow": 100, "wide": 500, "plain": 1000}, ["plain"])
+    found._lead()
+    assert found.leader == "narrow"
+    unlimited = detectors(["wide", "narrow", "plain"], minutes=None, passes=20)
+    of_sizes(unlimited, {"narrow": 100, "wide": 500, "plain": 1000}, ["plain"])
+    unlimited._lead()
+    assert unlimited.leader == "plain"
 
 
 @pytest.mark.parametrize(("minutes", "trained"), [(2.4, "ab"), (2.6, "abc"), (10.0, "abcd")])

@@ -84,6 +84,7 @@ class Competition:
         compared: (fold, seed) of the trainings by which the candidates were compared last; empty before that.
         alone: the candidate that is trained on all images although there is no time to compare it with others; None if
             there is.
+        why_alone: why, in words.
         leader: the detector that is trained first.
         time: what trainings take.
     """
@@ -111,6 +112,7 @@ class Competition:
         self.blocks = study.settings.folds.blocks
         self.compared: Sequence[Block] = ()
         self.alone: str | None = None
+        self.why_alone = ""
         self.leader = ""
         margin = study.settings.objective.margin
         self.slack = margin or race.SLACK
@@ -186,37 +188,61 @@ class Competition:
     def _may_compare(self) -> bool:
         """Returns whether there is time to train two detectors on a fold before a final training of enough epochs.
 
-        Trainings that are stored need none.
+        Trainings that are stored need none. If the minutes were over when this call began, these are compared, so that
+        the search ends with the best so far.
         """
-        names = self._by_effort()[:2]
+        block = self.blocks[:1]
+        pace = self._first_pace
+        stored = [name for name in self._by_effort() if not self.open(self._at_pace(name, pace), block)]
+        waiting = [name for name in self._by_effort() if name not in stored][: max(0, 2 - len(stored))]
 
         def found() -> bool:
-            return bool(self.runner.ended) or self.time.may_compare(names, self._shortest, self._enough)
+            if self.time.over and self.runner.ended:
+                return True
+            if len(stored) > 1 and self.leader in stored:
+                return True
+            return self.time.may_compare(waiting, self.alive, self.leader, pace, self._enough)
 
         return bool(self.time.decide("comparison", found))
+
+    @property
+    def _first_pace(self) -> float:
+        """Share of the epochs that the first trainings of detectors have if time is short."""
+        return race.SHORT if self.study.may_shorten else self._shortest
 
     def _choose_alone(self) -> None:
         """Chooses the network that is trained without a comparison, and drops all others.
 
+        If an earlier call has done so, it is the same one.
+
         Raises:
             UserError: none meets the budget when it is exported.
         """
-        largest = self._by_size(self.alive)[0]
-        names = list(dict.fromkeys((largest, *self._by_effort())))[:2]
-        minutes = self.time.decide(
-            "minutes of a comparison", lambda: self.time.minutes_to_compare(names, self._shortest, self._enough)
-        )
+        before = self.time.alone_before()
+        if before in self.alive:
+            self.leader = before
         while not self.fits(found := self.leader):
             if not self.alive:
                 raise self._impossible()
             self._lead()
-        self.alone = found
-        self.runner.progress.say(
-            f"no time to compare networks: {self.candidates[found].label} alone is trained; a search with "
-            f"budget.minutes={minutes} or more compares some"
+        self.alone, label = found, self.candidates[found].label
+        others = [name for name in self.alive if name != found]
+        largest = self._by_size(self.alive)[0]
+        cheapest = [name for name in sorted(self.alive, key=lambda name: self.candidates[name].macs) if name != largest]
+        minutes = self.time.decide(
+            "minutes of a comparison",
+            lambda: self.time.minutes_to_compare(
+                [largest, *cheapest[:1]], self.alive, largest, self._first_pace, self._enough
+            ),
         )
-        for name in [name for name in self.alive if name != found]:
-            self.drop(name, "time", f"no time to compare networks; use budget.minutes={minutes} or more")
+        self.why_alone = f"{label} is the only candidate, and there was no time to train it on folds"
+        if others:
+            self.why_alone = f"There was no time to compare networks; {label} was chosen by its size"
+            if minutes is not None:
+                self.why_alone += f" (a new search with budget.minutes={minutes} or more compares some)"
+        self.runner.progress.say(self.why_alone)
+        for name in others:
+            self.drop(name, "time", "no time to compare networks")
         if self.study.may_shorten:
             self._set_pace(race.SHORT)
 
@@ -272,7 +298,8 @@ class Competition:
             order, (block, *_) = self._order(), self.blocks
             waiting = [name for name in order if self.open(self.candidates[name], [block])]
             trained = any(_job(self.candidates[name], block) in self.runner.seconds for name in order)
-            possible = self.time.affordable(waiting, pace, tolerant=not trained)
+            final = self._enough if self.study.detects else min(pace, self.time.final_pace)
+            possible = self.time.affordable(waiting, pace, final, tolerant=not trained)
             return [name for name in waiting if name not in possible]
 
         decided: list[str] = self.time.decide(f"no time {when}", found)
@@ -317,12 +344,19 @@ class Competition:
         """
         if self.study.settings.budget.minutes is None:
             return
+        if self.study.detects and self.time.timing().per_pass:
+            return  # finished trainings tell it
         names = self._by_size(self.alive) if self.study.detects else self._order()
         trained = [name for name in names if self.study.networks[name].start.kind != "scratch"]
         if self.study.detects:
             trained = trained or names
         candidates = map(self.candidates.__getitem__, trained)
-        timed = [each for each in candidates if not durations.stores_features(each)][: self.executor.slots]
+        timed = [each for each in candidates if not durations.stores_features(each)]
+        count = self.executor.slots
+        if self.study.detects:  # what the largest and the smallest one take decides which one is trained first
+            count = max(2, count)
+            timed = [*timed[: count - 1], *timed[count - 1 :][-1:]]
+        timed = timed[:count]
         if not timed:
             self.time.rate = self.time.feature_rate
             return
@@ -396,7 +430,7 @@ class Competition:
         """
         if self._shortest < 1:
             self.runner.progress.say("detectors are not probed: short trainings on one fold come first")
-            self._stage("short", self._by_effort(), self.blocks[:1], PROBE_SHARE)
+            self._stage("short", self._by_effort(), self.blocks[:1], PROBE_SHARE, least=2)
             self.compared = self.blocks[:1]
             table = self.table(self.alive, self.compared)
             self.screened = {name: value for name, row in table.items() for value in row.values()}
@@ -564,7 +598,7 @@ class Competition:
         """Returns why no candidate is left."""
         excesses = {name: self.study.bounds.exceeded(costs) for name, costs in self.measured.items()}
         found = [(each.cost / each.bound, name, each) for name, each in excesses.items() if each is not None]
-        if found and len(found) == len(excesses):
+        if found and all(self._stage_of(name) == "measured" for name in self.candidates):
             _, name, closest = min(found)
             return UserError(
                 f"config: budget: none of {len(excesses)} candidates meets it when it is exported; the closest, "
@@ -620,6 +654,8 @@ class Competition:
     def reserves(self) -> list[str]:
         """Returns the candidates that were dropped although they may meet the budget, the most promising ones first."""
         names = self._by_size([name for name in self.candidates if self._stage_of(name) in WORSE])
+        if self.alone is not None:  # the time is over
+            names.sort(key=lambda name: self.candidates[name].macs)
         fitted = self.fitted()
         place = {} if fitted is None else {name: index for index, name in enumerate(fitted.ranking)}
         return sorted(names, key=lambda name: (place.get(name, len(place)), -self.screened.get(name, 0.0)))
@@ -704,8 +740,7 @@ class Competition:
             UserError: every candidate failed.
         """
         if self.alone is not None:
-            label = self.candidates[self.alone].label
-            return sole(self.alone, f"There was no time to compare networks; {label} alone was trained.")
+            return sole(self.alone, f"{self.why_alone}.")
         return self._ranked(self.compared)
 
     def best_so_far(self) -> str:

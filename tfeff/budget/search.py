@@ -329,6 +329,8 @@ def _attempt(competition: Competition, name: str, workdir: Path, trained: list[s
         excess = study.bounds.exceeded(costs)
         if excess is None:
             errors = remaining(study.errors[name], found)
+            if name == competition.alone:
+                competition.time.trained_alone(name, pace)
             return Delivered(name, workdir, exported, costs, errors, evaluation, verified, pace, taught)
     competition.drop(name, "measured", f"trained, exported and measured: {excess.text}")
     say(f"{label} misses the budget: exported, it has {excess.text}")

@@ -38,6 +38,8 @@ IMAGES_TO_INHERIT = 3000
 """The inheritance of weights takes about as long as the features of this many images."""
 WORTHWHILE = 0.1
 """Trainings are not shortened if that saves less than this share of their time, as with stored features."""
+TRAINED_ALONE = "trained alone"
+"""Fact: the network that was trained without a comparison."""
 FEWEST_TRAININGS = 4
 """Candidates are trained for fewer epochs than the rules choose if there is no time for this many trainings and the
 final one."""
@@ -59,6 +61,11 @@ def delivery_seconds(study: Study) -> float:
         return costs["macs"] / MACS_PER_SECOND
 
     return DELIVERY_SECONDS + images * max(map(latency, study.shortlist), default=0.0)
+
+
+def _alone_pace(name: str) -> str:
+    """Returns the name of a fact: the share of the epochs of a network that was trained without a comparison."""
+    return f"pace of {name} alone"
 
 
 class Timekeeper:
@@ -134,6 +141,8 @@ class Timekeeper:
         If it was not probed, and has to inherit them, that takes as long as for others, or as `IMAGES_TO_INHERIT` says.
         """
         networks, rate = self._study.networks, self.feature_rate
+        if self._study.detects:
+            rate = self.rate
         alike = dict[bool, list[float]]()
         for name, each in self.probes.items():
             alike.setdefault(networks[name].inherits, []).append(each.loading)
@@ -219,7 +228,7 @@ class Timekeeper:
         """The share of the epochs that a final training has in any case."""
         return min(self.pace, self.final_pace)
 
-    def affordable(self, names: Sequence[str], pace: float, *, tolerant: bool) -> list[str]:
+    def affordable(self, names: Sequence[str], pace: float, final: float, *, tolerant: bool) -> list[str]:
         """Returns the candidates for which there is time to train them on one fold and on all images.
 
         As long as nothing is known, returns all.
@@ -227,45 +236,65 @@ class Timekeeper:
         Args:
             names: the most promising ones first.
             pace: share of the epochs of the training on a fold.
+            final: the same of the one on all images.
             tolerant: also return those that take at most `TOLERATED` times as long as the quickest one.
         """
         timing = self.timing()
         if not timing.per_pass:
             return list(names)
-        final = min(pace, self.final_pace)
         needed = {
             name: self._trial(name, timing, pace) + FINAL_SHARE * self._final([name], timing, final) for name in names
         }
         limit = max(self._left(), TOLERATED * min(needed.values(), default=0.0) if tolerant else 0.0)
         return [name for name in names if needed[name] <= limit]
 
-    def may_compare(self, names: Sequence[str], pace: float, final_pace: float) -> bool:
+    def may_compare(
+        self, trained: Sequence[str], names: Sequence[str], choice: str, pace: float, final_pace: float
+    ) -> bool:
         """Returns whether there is time to train candidates on one fold, and then one on all images.
 
         Args:
-            names: the candidates; the first one counts as the choice.
+            trained: those to train on the fold.
+            names: all candidates.
+            choice: the one for which time is kept.
             pace: share of the epochs on the fold.
-            final_pace: the same of the final training.
+            final_pace: the same of the final training of the choice.
         """
-        return self._comparison(names, pace, final_pace) <= self._left()
+        return self._comparison(trained, names, choice, pace, final_pace) <= self._left()
 
-    def minutes_to_compare(self, names: Sequence[str], pace: float, final_pace: float) -> int:
-        """Returns the least whole `budget.minutes` with which `may_compare`, if the search begins anew."""
-        needed = self.seconds + delivery_seconds(self._study) + self._comparison(names, pace, final_pace)
-        return math.ceil(needed / 60)
+    def minutes_to_compare(
+        self, trained: Sequence[str], names: Sequence[str], choice: str, pace: float, final_pace: float
+    ) -> int | None:
+        """Returns whole `budget.minutes` with which a new search `may_compare`; None if nothing is known."""
+        if not self.timing().per_pass:
+            return None
+        needed = self._comparison(trained, names, choice, pace, final_pace) + delivery_seconds(self._study)
+        return math.ceil((self.seconds + needed) / 60)
 
-    def _comparison(self, names: Sequence[str], pace: float, final_pace: float) -> float:
+    def _comparison(
+        self, trained: Sequence[str], names: Sequence[str], choice: str, pace: float, final_pace: float
+    ) -> float:
         timing = self.timing()
-        trials = durations.together([self._trial(name, timing, pace) for name in names], self._slots)
-        return trials + FINAL_SHARE * self._final(names[:1], timing, final_pace)
+        trials = durations.together([self._trial(name, timing, pace) for name in trained], self._slots)
+        final = max(self._final([choice], timing, final_pace), self._final(names, timing, min(pace, final_pace)))
+        return trials + FINAL_SHARE * final  # as in `deadline`
+
+    @property
+    def over(self) -> bool:
+        """Whether the minutes were over when this call began."""
+        return self._over
 
     def longest_final(self, names: Sequence[str], pace: float) -> str:
         """Returns the first of some candidates whose training on all images ends in time, else the quickest one.
+
+        As long as nothing is known, that with the fewest multiply-adds, unless there is no limit.
 
         Args:
             pace: share of its epochs.
         """
         timing = self.timing()
+        if not timing.per_pass and math.isfinite(self.end):
+            return min(names, key=lambda name: self.candidates[name].macs)
         needed = {name: CHOICE_SHARE * self._final([name], timing, pace) for name in names}
         quickest = min(needed, key=needed.__getitem__)
         return next((name for name in names if needed[name] <= self._left()), quickest)
@@ -381,20 +410,30 @@ class Timekeeper:
         """
         if self._never_shortened:
             return 1.0
+        before = float(self._store.fact(_alone_pace(name)) or 0.0)
 
         def affordable() -> float:
             if self._over:
-                return self.final_pace
+                return max(before, self.final_pace)
             timing = self.timing()
 
             def needed(pace: float) -> float:
                 seconds = timing.seconds(name, self._study.final_passes(name, pace, taught=taught)) / self._speedup
                 return (FINAL_SHARE if taught else CHOICE_SHARE) * seconds
 
-            return max(self._least, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
+            return max(before, self._least, durations.pace(self._left(), needed(race.SHORT), needed(1.0)))
 
         self._watch.save()
         return float(self._store.cached(self._fact_of_pace(name, taught=taught), affordable))
+
+    def trained_alone(self, name: str, pace: float) -> None:
+        """Keeps that a network was trained without a comparison, so that another call does not train a worse one."""
+        self._store.write_fact(TRAINED_ALONE, name)
+        self._store.write_fact(_alone_pace(name), str(pace))
+
+    def alone_before(self) -> str | None:
+        """Returns the network that an earlier call trained without a comparison; None if there is none."""
+        return self._store.fact(TRAINED_ALONE)
 
     def stored_pace_of_choice(self, name: str, *, taught: bool) -> float | None:
         """Returns what `pace_of_choice` returned earlier for these minutes, or would return at any time; else None."""
