@@ -97,6 +97,14 @@ def test_intervals_of_rare_classes_contain_the_value_of_many_images(classes, obj
     assert stats.binomtest(covered, 100, 0.93).pvalue > 0.01
 
 
+def test_the_interval_of_a_mean_average_precision_contains_the_measured_value():
+    values = np.linspace(0.4, 0.42, 101)
+    assert average_precision_interval(values, 0.4, 10**9) == pytest.approx((0.3805, 0.4))
+    assert average_precision_interval(values, 0.41, 10**9) == pytest.approx((0.4005, 0.4195))
+    assert average_precision_interval(np.linspace(0.0, 0.1, 101), 0.001, 10**9)[0] == 0.0
+    assert np.isnan(average_precision_interval(np.full(5, np.nan), np.nan, 5)).all()
+
+
 def test_the_seed_determines_the_resamples(make_case):
     matching = match(*make_case(4), 3)
     first, same, other = (bootstrap_average_precisions([matching], resamples=20, seed=seed) for seed in (0, 0, 1))

@@ -102,7 +102,8 @@ def average_precision_interval(values: npt.NDArray[np.float64], measured: float,
 
     With few objects of a class, average precisions are too high, because precision counts as the highest one at any
     larger recall. Resamples, which have fewer different objects, exceed the measured value by about as much as it
-    exceeds the true one (Efron and Tibshirani 1993, chapter 10), so the interval is moved down by twice that.
+    exceeds the true one (Efron and Tibshirani 1993, chapter 10), so the interval is moved down by twice that; it always
+    contains the measured value.
     Of 40 images with a third of an object of each of six classes, the interval that is not moved contains an mAP of
     0.38 in three of four cases. Differences of detectors are biased less, and their intervals are not moved: for equal
     detectors, that would make errors more frequent.
@@ -112,9 +113,11 @@ def average_precision_interval(values: npt.NDArray[np.float64], measured: float,
         measured: the value on the images themselves.
         images: number of images that were resampled.
     """
-    bias = float(np.nanmean(values)) - measured if not np.isnan(values).all() else 0.0
-    low, high = (np.clip(end - 2 * bias, 0.0, 1.0) for end in percentile_interval(values, images))
-    return float(low), float(high)
+    low, high = percentile_interval(values, images)
+    if np.isnan(low):
+        return low, high
+    bias = float(np.nanmean(values)) - measured
+    return max(0.0, min(measured, low - 2 * bias)), min(1.0, max(measured, high - 2 * bias))
 
 
 def caveat(images: int) -> str:
