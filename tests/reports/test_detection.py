@@ -155,6 +155,8 @@ def listed(make_case: Any, threshold: float) -> tuple[Any, list[dict[str, Any]]]
 
 
 class Images:
+    grid = None
+
     def __init__(self, ids: list[str], class_names: tuple[str, ...], objects: Any) -> None:
         self.ids, self.class_names, self.objects = ids, class_names, objects
 
