@@ -89,10 +89,10 @@ class Contents:
         if dataset.has_objects:
             labels = np.concatenate([np.zeros(0, np.int64), *(each.labels[~each.ignored] for each in objects)])
         number = np.bincount(labels, minlength=dataset.num_classes).tolist()
-        uncut = None
+        whole, uncut = dataset.uncut, None
         if dataset.grid is not None:
-            whole = [index for index, name in enumerate(dataset.uncut.ids) if name not in lost]
-            uncut = len(whole), sum(len(dataset.uncut.objects[index]) for index in whole)
+            found = [len(own) for own, name in zip(whole.objects, whole.ids, strict=True) if name not in lost]
+            uncut = len(found), sum(found)
         return cls(
             name=dataset.name,
             images=len(kept),

@@ -393,8 +393,8 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         splits["data.train_split"] = Choice("trainval", why)
         settings = config.replaced(settings, {"data.train_split": "trainval"})
     counted = annotated_images(settings.data, settings.seed)
-    free = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
-    if free and settings.task.TILES:
+    cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
+    if cuts and settings.task.TILES:
         cut = dense.tile(counted.extent, counted.extents[1], counted.side, counted.aspects[1])
         if run is not None and isinstance(run.task, ObjectDetectionSettings):
             cut = starting.tile(run.data)
