@@ -582,7 +582,7 @@ def test_finished_trainings_of_detectors_are_compared_however_late_it_is():
     one.screen()
     assert one.alone == "a"
     over = detectors("ab", minutes=1.0, passes=20)
-    over.clock.seconds, over.time._over = 70.0, True  # resumed, to end with the best so far
+    over.clock.seconds, over.time.over = 70.0, True  # resumed, to end with the best so far
     over.runner.end(Job("a-e4", 0, 0, 4))
     over.screen()
     assert over.alone is None
@@ -719,7 +719,7 @@ def test_a_network_that_takes_long_remains_the_best_so_far_after_a_shortened_tra
     monkeypatch.setattr(probing, "run", lambda *_: {})
     monkeypatch.setattr("tfeff.budget.competition.measured_rate", lambda *_: Rate(0.0, 0.0, 1e-5))
     found._set_pace(1.0)
-    found.time._over, found.clock.seconds = True, 60.0
+    found.time.over, found.clock.seconds = True, 60.0
     found.store.write_fact("pace", "0.5")
     found.store.write_fact("final pace", "0.8")
     found.runner.end(Job("large-e10", 0, 0, 10))

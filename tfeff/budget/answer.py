@@ -57,7 +57,7 @@ def answer(findings: Findings) -> str:
     return " ".join(sentences)
 
 
-def _compared(findings: Findings) -> bool:
+def compared(findings: Findings) -> bool:
     """Returns whether any network was trained on folds."""
     return any(findings.table.values())
 
@@ -65,7 +65,7 @@ def _compared(findings: Findings) -> bool:
 def _late(findings: Findings) -> str:
     """Returns that there was no time for all networks and folds; empty if there was."""
     late = sum(fate.stage == "time" for fate in findings.fates.values())
-    if not _compared(findings):
+    if not compared(findings):
         return ""  # the sentence of the ranking says so
     if not findings.complete:
         others = f"; there was no more for {counted(late, 'other networks')}" if late else ""
@@ -77,7 +77,7 @@ def _shortened(findings: Findings) -> str:
     """Returns which trainings were shortened for lack of time; empty if none was."""
     label = findings.study.networks[findings.delivered.name].label
     folds, final = ("all" if pace == 1 else percent(pace) for pace in (findings.pace, findings.delivered.pace))
-    if not _compared(findings):
+    if not compared(findings):
         was = f"{label} was trained for {final} of the epochs that suit the images"
         return "" if findings.delivered.pace == 1 else f"For lack of time, {was}."
     if min(findings.pace, findings.delivered.pace) == 1:

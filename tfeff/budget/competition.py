@@ -82,8 +82,8 @@ class Competition:
         screened: id -> accuracy of its probe, of a detector the metric after its short training.
         measured: id -> costs in the exported form, where they were measured.
         compared: (fold, seed) of the trainings by which the candidates were compared last; empty before that.
-        alone: the candidate that is trained on all images although there is no time to compare it with others; None if
-            there is.
+        alone: the candidate that is trained on all images without a comparison, for lack of time; None while others
+            compete.
         why_alone: why, in words.
         leader: the detector that is trained first.
         time: what trainings take.
@@ -178,8 +178,8 @@ class Competition:
     def _lead(self) -> None:
         """Finds the detector that is trained first, or alone.
 
-        It is the first one `_by_size` for which enough of the epochs fit into the time that is left; if that is none,
-        the one that takes the shortest time.
+        This is the first one, in the order of `_by_size`, whose final training has time for enough epochs; without any,
+        the quickest one.
         """
         order = self._by_size(self.alive)
         found = self.time.decide(f"first of {len(order)}", lambda: self.time.longest_final(order, self._enough))
@@ -191,10 +191,9 @@ class Competition:
         Trainings that are stored need none. If the minutes were over when this call began, these are compared, so that
         the search ends with the best so far.
         """
-        block = self.blocks[:1]
-        pace = self._first_pace
-        stored = [name for name in self._by_effort() if not self.open(self._at_pace(name, pace), block)]
-        waiting = [name for name in self._by_effort() if name not in stored][: max(0, 2 - len(stored))]
+        order, pace = self._by_effort(), self._first_pace
+        stored = [name for name in order if not self.open(self._at_pace(name, pace), self.blocks[:1])]
+        waiting = [name for name in order if name not in stored][: max(0, 2 - len(stored))]
 
         def found() -> bool:
             if self.time.over and self.runner.ended:

@@ -27,6 +27,7 @@ from tfeff import config, training
 from tfeff.budget.answer import (
     answer,
     checked,
+    compared,
     evaluated,
     evaluated_on,
     growth,
@@ -210,7 +211,7 @@ def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, An
         "exported_evaluation": delivered.verified.report,
         "export_loss": dataclasses.asdict(delivered.verified.loss),
         "epochs": {
-            "on folds": findings.pace if any(findings.table.values()) else None,
+            "on folds": findings.pace if compared(findings) else None,
             "of the choice": delivered.pace,
         },
         "minutes": {"given": study.settings.budget.minutes, "taken": findings.moments.end / 60},

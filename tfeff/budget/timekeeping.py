@@ -87,6 +87,7 @@ class Timekeeper:
         promising: ids of candidates.
         rate: forecast of the passes of trainings as long as none is finished, from some steps or from the probes.
         probes: probes of some candidates, by id.
+        over: whether the minutes were over when this call began.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Timekeeper:
         self.promising: Sequence[str] = ()
         self.rate: Rate | None = None
         self.probes = dict[str, Probe]()
-        self._over = watch.seconds >= self.end
+        self.over = watch.seconds >= self.end
         settings = study.settings
         choices = [dataclasses.asdict(each) for each in (settings.budget, settings.candidates, settings.objective)]
         decisive = [choices, settings.folds.blocks, list(study.shortlist)]
@@ -279,11 +280,6 @@ class Timekeeper:
         final = max(self._final([choice], timing, final_pace), self._final(names, timing, min(pace, final_pace)))
         return trials + FINAL_SHARE * final  # as in `deadline`
 
-    @property
-    def over(self) -> bool:
-        """Whether the minutes were over when this call began."""
-        return self._over
-
     def longest_final(self, names: Sequence[str], pace: float) -> str:
         """Returns the first of some candidates whose training on all images ends in time, else the quickest one.
 
@@ -377,7 +373,7 @@ class Timekeeper:
             return 1.0, 1.0
 
         def affordable() -> Paces:
-            if stored is not None and self._over:
+            if stored is not None and self.over:
                 return stored
             timing, rounds, left = self.timing(), math.ceil(FEWEST_TRAININGS / self._slots), self._left()
 
@@ -413,7 +409,7 @@ class Timekeeper:
         before = float(self._store.fact(_alone_pace(name)) or 0.0)
 
         def affordable() -> float:
-            if self._over:
+            if self.over:
                 return max(before, self.final_pace)
             timing = self.timing()
 
@@ -432,7 +428,7 @@ class Timekeeper:
         self._store.write_fact(_alone_pace(name), str(pace))
 
     def alone_before(self) -> str | None:
-        """Returns the network that an earlier call trained without a comparison; None if there is none."""
+        """Returns the network that an earlier call trained without a comparison, or None."""
         return self._store.fact(TRAINED_ALONE)
 
     def stored_pace_of_choice(self, name: str, *, taught: bool) -> float | None:
