@@ -26,6 +26,7 @@ from tests.verbs import Process, Verbs
 from tfeff import config, training
 from tfeff.budget.search import STORE, _Reporter, open_store
 from tfeff.errors import UserError
+from tfeff.recipes import own
 from tfeff.scaling.search import open_store as scaling_store
 from tfeff.trials.results import Job
 from tfeff.trials.trial import Candidate
@@ -383,3 +384,11 @@ def test_the_choice_imitates_a_larger_network(verbs, trained, tmp_path):
 def test_teachers_are_trained_by_the_search_alone(changes, message):
     with pytest.raises(UserError, match=message):
         config.override(config.BudgetSearch(), changes)
+
+
+@pytest.mark.parametrize(("key", "value"), [("weights", "runs/mine"), ("dropout", 0.3), ("bn_momentum", 0.5)])
+def test_values_of_the_baseline_without_effect_are_refused(key, value):
+    base = own.budget("folder:x").base
+    config.override(base, {"experiment.model.resolution": 96, "experiment.model.width_coefficient": 2.0})
+    with pytest.raises(UserError, match=rf"experiment\.model\.{key}: omit it.*candidates\.starts"):
+        config.override(base, {f"experiment.model.{key}": value})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.budget.test_candidates import LITE0, listed
+from tests.budget.test_candidates import LITE0, annotated, listed
 from tfeff import config, models, selection
 from tfeff.budget.limits import Bounds
 from tfeff.budget.report import shortlist
@@ -64,6 +64,19 @@ def test_few_images_are_computed_once_for_each_variant_unless_there_is_a_teacher
     assert found.final_passes(name, taught=True) == 3 * rules.TAUGHT_EPOCHS * epochs
     many = dataclasses.replace(found, whole=dataclasses.replace(found.whole, count=500))
     assert many.final_passes(name) == 3 * many.final(name).training.epochs * 500 / 200
+
+
+def test_the_choice_trains_the_layers_that_were_trained_on_folds():
+    """499 images of a fold train the classifier alone; all 600 would train all layers."""
+    found, whole = study_of(), dataclasses.replace(study_of().whole, count=600)
+    name = found.shortlist[0]
+    for images, frozen in ((499, True), (500, False)):
+        counted = dataclasses.replace(found.counted, count=images)
+        study = dataclasses.replace(found, counted=counted, whole=whole)
+        trial, final = study.candidate(name).experiment.optimizer, study.final(name).optimizer
+        assert bool(trial.frozen) == bool(final.frozen) == frozen
+    many = dataclasses.replace(found, whole=dataclasses.replace(whole, count=5000))  # trials of 200 of them
+    assert not many.final(name).optimizer.frozen
 
 
 def test_the_typical_network_has_trained_weights_and_medium_cost():
@@ -149,6 +162,23 @@ def test_trainings_on_parts_that_differ_in_their_schedule_have_different_names()
 def test_a_config_without_rules_keeps_its_epochs():
     found = study_of("candidates.training=experiment")
     assert found.final(found.shortlist[0], teacher=TEACHER).training.epochs == config.Training.epochs
+
+
+def test_parts_of_the_images_of_detectors_are_trained_for_their_epochs():
+    """With half of 240 images, fewer than `dense.FEW`, the rules freeze layers, which the whole does not."""
+    base = own.detectors("voc:x")
+    settings = dataclasses.replace(own.budget("voc:x").base, experiment=base)
+    counted = annotated((0.2, 0.5))
+    found = dataclasses.replace(
+        study_of(),
+        settings=settings,
+        networks={each.id: each for each in listed(starts=[dataclasses.replace(LITE0, task=base.task)])},
+        counted=dataclasses.replace(counted, count=240),
+        whole=dataclasses.replace(counted, count=300),
+    )
+    name = next(iter(found.networks))
+    assert found.candidate(name).experiment.training.epochs == 34
+    assert found.on_part(name, 0.5, "float32").experiment.training.epochs == 40
 
 
 class Exact:

@@ -19,6 +19,7 @@ from tests.rcnn.voc_digits import write_voc
 from tests.thoroughness import only_thorough, thorough
 from tests.verbs import ROOT
 from tfeff import api, checked, config, models, selection, training
+from tfeff.budget import candidates
 from tfeff.config.tasks import TASKS
 from tfeff.data.input.cache import ImageCache
 from tfeff.errors import UserError
@@ -679,6 +680,31 @@ def test_a_classifier_can_be_searched_for_in_images_with_boxes(source):
 def test_the_task_of_a_detector_can_be_set_with_its_keys(source):
     settings, _ = budget(f"data.source={source}", "task.name=grid", "task.max_objects=7")
     assert (settings.experiment.task.name, settings.experiment.task.max_objects) == ("grid", 7)
+
+
+def test_searches_for_detectors_use_the_images_to_train_and_to_validate_on(tmp_path):
+    numbers = {"train": range(8), "val": range(8, 12), "trainval": range(12), "test": range(12, 15)}
+    write_voc(tmp_path / "voc", numbers)
+    source, key = f"data.source=voc:{tmp_path / 'voc'}", "experiment.data.train_split"
+    settings, choices = budget(source)
+    assert (settings.experiment.data.train_split, settings.experiment.data.validation_fraction) == ("trainval", 0.15)
+    assert choices["experiment.data.validation_fraction"].why == "the score threshold is chosen on these images"
+    whole, _ = budget(source, "data.validation_fraction=0")
+    assert (whole.experiment.data.train_split, whole.experiment.data.validation_fraction) == ("trainval", 0.0)
+    assert [key in budget(source, each)[1] for each in ("data.train_split=train", "data.test_split=val")] == [False] * 2
+    assert key not in budget(source, "task.name=classification")[1]
+
+
+def test_the_second_stage_that_was_set_is_kept_in_searches(source):
+    """Of what `dense.two_stages` would choose: P3 and the published number of sampled regions."""
+    changes = "task.name=faster_rcnn", "task.network.levels=P4,P5", "task.sampled_regions=512"
+    settings, _ = budget(f"data.source={source}", *changes)
+    objects = counted_images(settings.experiment.data, settings.experiment.seed, boxes=True)
+    start = candidates.Start("a", "scratch", architecture("resnet", resolution=320), settings.experiment.task)
+    section = dataclasses.replace(settings.candidates, resolutions=(1.0,))
+    found, *_ = candidates.scaled(section, [start], side=320, channels=3, num_classes=3, objects=objects)
+    assert found.task.network.levels == ("P4", "P5")
+    assert (found.task.sampled_regions, found.task.network.neck_channels) == (512, 96)
 
 
 def test_detectors_are_trained_by_the_rules_except_for_values_that_were_set(source):

@@ -343,8 +343,8 @@ class Competition:
         """
         if self.study.settings.budget.minutes is None:
             return
-        if self.study.detects and self.time.timing().per_pass:
-            return  # finished trainings tell it
+        if self.time.timing().per_pass and (self.study.detects or self.time.seconds >= self.time.end):
+            return  # finished trainings tell it, or no other one begins
         names = self._by_size(self.alive) if self.study.detects else self._order()
         trained = [name for name in names if self.study.networks[name].start.kind != "scratch"]
         if self.study.detects:
@@ -453,8 +453,9 @@ class Competition:
         """Trains the candidates that are left on more and more folds, until the time is over."""
         if self.alone is not None:
             return
-        for number, blocks in enumerate(race.stages(self.blocks)):
-            stage, share = str(number), race.SHARES[min(number, len(race.SHARES) - 1)]
+        stages = race.stages(self.blocks)
+        for number, (blocks, share) in enumerate(zip(stages, race.shares(len(stages)), strict=True)):
+            stage = str(number)
             # Probes say which classifiers are promising; a single fold would say less about the others.
             if number and self.study.detects and not self._decides(stage, blocks, share):
                 self._train_late(stage, share)

@@ -12,8 +12,8 @@ SLACK = 0.01
 set. It is for metrics in [0, 1], as `SHORT_SLACK` is."""
 LEAST_CHANCE = 0.05
 """Chance of being within the slack of the best, below which a candidate is dropped."""
-SHARES = (0.4, 0.5, 1.0)
-"""Share of the time left that each stage may take."""
+SHARES = 0.4, 0.5
+"""Share of the time left that the first stages may take; the last one may take all of it."""
 SHORT, SHORT_SLACK = 0.2, 0.05
 """A short training has this share of the epochs; a candidate stays while it can be at most this much worse than the
 best one, or objective.margin, if that is larger."""
@@ -30,6 +30,15 @@ def stages(blocks: Sequence[Block]) -> list[list[Block]]:
     """
     counts = dict.fromkeys((1, math.ceil(len(blocks) / 2), len(blocks)))
     return [list(blocks[:count]) for count in counts]
+
+
+def shares(stages: int) -> tuple[float, ...]:
+    """Returns the share of the time left that each of so many stages may take.
+
+    >>> shares(3), shares(1)
+    ((0.4, 0.5, 1.0), (1.0,))
+    """
+    return (*SHARES[: stages - 1], 1.0)
 
 
 class Stopwatch:

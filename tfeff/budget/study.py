@@ -12,7 +12,7 @@ from tfeff.budget.candidates import Network
 from tfeff.budget.limits import Bounds, Costs, Errors, shifted
 from tfeff.data.contents import Contents
 from tfeff.data.sources import unlabeled
-from tfeff.recipes import own, rules
+from tfeff.recipes import dense, own, rules
 from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
 from tfeff.selection import Fingerprint, Request
 from tfeff.training import checks, distribution
@@ -22,6 +22,9 @@ from tfeff.trials.trial import Candidate, check_batch_size, check_final, open_im
 
 LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epochs", "task.plain_epochs")
 """Keys of how long a training is, and of what follows from that."""
+
+A_FEW_MORE = 1.5
+"""Times the images of a trial, as with at least three folds."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,8 @@ class Study:
         experiment = self._experiment(network, self.counted, precision, pace)
         whole = config.flatten(experiment)
         if part["optimizer.frozen"] != whole["optimizer.frozen"]:  # for so few images, the rules train fewer layers
-            epochs = min(rules.EPOCHS["imagenet"][1], round(whole["training.epochs"] / share))
+            most = (dense.EPOCHS if self.detects else rules.EPOCHS)["imagenet"][1]
+            epochs = min(most, round(whole["training.epochs"] / share))
             part = whole | {"training.epochs": epochs}
         longer = part["training.epochs"] / whole["training.epochs"]
         values = {key: part[key] for key in LENGTH} | {
@@ -199,7 +203,7 @@ class Study:
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
-        experiment = self._experiment(self.networks[name], self.whole, precision, pace)
+        experiment = self._experiment(self.networks[name], self._compared_as(), precision, pace)
         size = self.image_size
         if size is None and _center_crop(experiment.task) is None:
             size = experiment.model.resolution
@@ -215,6 +219,16 @@ class Study:
             "data.unlabeled": self.settings.experiment.data.unlabeled,
         }
         return config.replaced(experiment, values)
+
+    def _compared_as(self) -> LabeledImages | AnnotatedImages:
+        """Returns all training images, as the rules see them.
+
+        These train as many layers as in trials, so that what is delivered is what was compared, even if a few more
+        images would be enough for all layers.
+        """
+        limit = dense.FEW if self.detects else rules.ALL_LAYERS
+        few = self.counted.count < limit <= self.whole.count <= A_FEW_MORE * self.counted.count
+        return self.whole.part(limit - 1) if few else self.whole
 
     @property
     def _set(self) -> Collection[str]:

@@ -10,6 +10,7 @@ from tfeff.config.search import Folds, Objective, Trials, check_trials
 from tfeff.config.section import Positive, Section
 from tfeff.config.tasks import ObjectDetectionSettings
 from tfeff.errors import UserError, nearest
+from tfeff.networks import architecture
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors.rcnn import FastRCNN
@@ -26,6 +27,8 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 """Precisions in which exported models compute."""
 REQUIRED_FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
 """Precision -> the only format that can be exported in it. All can in float32."""
+UNUSED = ("weights", "dropout", "mean", "std", "bn_momentum", "bn_epsilon", "synchronized")
+"""Keys of `experiment.model` that change no cost."""
 RELATIVE = "x"
 """Unit of multiples of the baseline's cost."""
 
@@ -231,8 +234,20 @@ class BudgetSearch(Section):
             self.candidates.wrong("scratch", "false: optimizer.transfer needs trained weights")
         if isinstance(self.experiment.model, Given):
             raise UserError("config: experiment.model.name: a network of the package, the baseline of relative bounds")
+        self._check_baseline()
         if self.experiment.data.normalization != "family":
             self.experiment.data.wrong("normalization", '"family": that of the weights that a network starts from')
+
+    def _check_baseline(self) -> None:
+        """Refuses values of `experiment.model` that would have no effect: it is not the network that is trained."""
+        model = self.experiment.model
+        published = architecture(model.name, weights="imagenet" if model.weights == "imagenet" else None)
+        for key in UNUSED:
+            if getattr(model, key) != getattr(published, key):
+                raise UserError(
+                    f"config: experiment.model.{key}: omit it: experiment.model is the baseline that relative bounds "
+                    "refer to; networks to start from are named by candidates.starts"
+                )
 
     def _check_teacher(self) -> None:
         task, data = self.experiment.task, self.experiment.data

@@ -201,10 +201,15 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         without = catalog.why_without_objects(data.source, data.options(base.seed, further_classes=False))
         if without:
             return {**keeping, "experiment.task.name": Choice(base.task.name, without)}
+    splits = _trainval(base, {key.removeprefix("experiment.") for key in kept})
+    if splits and "experiment.data.validation_fraction" not in kept:
+        splits["data.validation_fraction"] = Choice(HELD_OUT, "the score threshold is chosen on these images")
+    data = config.replaced(base, {key: choice.value for key, choice in splits.items()}).data
     counted, why = annotated_images(data, base.seed), "the images have boxes"
     plain = config.replaced(images(data.source).base, {"task.name": "yolo"})
     choices = {
         "task.name": Choice("yolo", why),
+        **splits,
         **{key: Choice(value, why) for key, _, value in config.differences(plain, detectors(data.source))},
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, base.task),
@@ -222,7 +227,8 @@ RULED = tuple(
     f"experiment.{key}"
     for key in (
         *("data.cache", "data.class_balanced", "data.validation_fraction"),
-        *("optimizer.", "schedule.", "task.network.anchor_size", "task.plain_epochs", "task.teacher.", "training."),
+        *("optimizer.", "schedule.", "task.network.", "task.plain_epochs", "task.sampled_regions", "task.suppression."),
+        *("task.teacher.", "task.training_proposals", "training."),
     )
 )
 """Beginnings of the keys that `trained_for_images`, `rules.taught` and budget searches choose."""
@@ -385,13 +391,10 @@ def regions(source: str) -> Experiment:
 
 def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
-    model, run, splits = settings.model, starting.run_of(settings.model.weights), dict[str, Choice]()
+    model, run = settings.model, starting.run_of(settings.model.weights)
     # A run to start from, also a backbone of crops, may have been trained on images that would be held out.
-    free = run is None and kept.isdisjoint({"data.train_split", "data.validation_split"})
-    if free and not isinstance(settings.task, RCNNSettings) and has_trainval(settings.data, settings.seed):
-        why = "images to train and to validate on; data.validation_fraction of them is held out"
-        splits["data.train_split"] = Choice("trainval", why)
-        settings = config.replaced(settings, {"data.train_split": "trainval"})
+    splits = _trainval(settings, kept) if run is None and not isinstance(settings.task, RCNNSettings) else {}
+    settings = config.replaced(settings, {key: choice.value for key, choice in splits.items()})
     counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
     if cuts and settings.task.TILES:
@@ -447,6 +450,16 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
             counted, settled.model, settled.task, given, settings.data.channels, settings.needs_validation
         ),
     }
+
+
+def _trainval(settings: Experiment, kept: Set[str]) -> dict[str, Choice]:
+    """Returns the training split, by dotted key, if the source has one of the images to train and to validate on."""
+    if not kept.isdisjoint({"data.train_split", "data.validation_split"}):
+        return {}
+    if not has_trainval(settings.data, settings.seed):
+        return {}
+    why = "images to train and to validate on; data.validation_fraction of them is held out"
+    return {"data.train_split": Choice("trainval", why)}
 
 
 def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]) -> Choices:
