@@ -23,7 +23,7 @@ def detections(*rows: tuple[tuple[int, int, int, int], int, float]) -> Detection
 
 
 HERE, MOVED, THERE = (10, 10, 50, 50), (30, 10, 70, 50), (100, 100, 140, 150)  # IoU of the first two: 1/3
-NEIGHBOR = (40, 10, 80, 50)
+NEIGHBOR, NEAR = (40, 10, 80, 50), (20, 10, 60, 50)
 
 
 def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dict[str, list]:
@@ -65,6 +65,14 @@ def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dic
             detections(((45, 10, 85, 50), 0, 0.9)),
             objects((HERE, 0)),
             {MISSING: [(None, 0, 0.9)], UNCONFIRMED: [(0, None, 1.0)]},
+        ),
+        # each of two objects of different classes at one place is confirmed by its own detection; the IoU is 3/5
+        (detections((HERE, 0, 0.7), (NEAR, 1, 0.9)), objects((HERE, 0), (NEAR, 1)), {}),
+        # the other object does not explain a detection of a third class
+        (
+            detections((HERE, 2, 0.7), (NEAR, 1, 0.9)),
+            objects((HERE, 0), (NEAR, 1)),
+            {CLASS: [(0, 0, 0.7)]},
         ),
         # half of the threshold is enough where something is annotated
         (detections((HERE, 1, 0.26)), objects((HERE, 0)), {CLASS: [(0, 0, 0.26)]}),

@@ -55,6 +55,18 @@ def test_another_evaluation_renews_result_and_contents(finished: Workdir, tmp_pa
     assert f"value: {before['accuracy']:.4f}" in card
 
 
+def test_images_that_were_trained_on_never_become_the_result(finished: Workdir, tmp_path: Path) -> None:
+    copy = Workdir(shutil.copytree(finished.path, tmp_path / "run"))
+    unknown = {key: each for key, each in copy.result().items() if key not in ("split", "accuracy")}
+    copy.write_result(unknown | {"not_evaluated": "there is neither a test split nor a validation set"})
+    card = copy.card.read_text()
+    assert training.evaluate_again(copy, "train", QUIET).report["split"] == "train"
+    assert (copy.result()["not_evaluated"], copy.card.read_text()) == (
+        "there is neither a test split nor a validation set",
+        card,
+    )
+
+
 @pytest.mark.slow
 def test_an_edited_card_is_kept(finished: Workdir) -> None:
     first = finished.card.read_text()

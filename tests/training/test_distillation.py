@@ -98,6 +98,10 @@ def test_images_without_labels_take_part(tmp_path, teacher, photographs, capsys)
     changes = *changes, "data.corrupt_images=skip"
     training.train(experiment(*changes), tmp_path / "changed", until_epoch=1)
     assert f"{photographs}: skipped a corrupt image: {photographs}/corrupt.png" in capsys.readouterr().out
+    record = training.Workdir(tmp_path / "changed").dataset()
+    training.Workdir(tmp_path / "changed").write_dataset(record | {"unlabeled_examples": 38})
+    with pytest.raises(UserError, match=r"39 images of .* can be read, but 38 when this run began"):
+        training.train(experiment(*changes), tmp_path / "changed")
     (photographs / "2.png").unlink()
     with pytest.raises(UserError, match="unlabeled"):
         training.train(experiment(*changes), tmp_path / "changed")

@@ -385,7 +385,8 @@ class Training(Section):
     minimum_change: NotNegative[float] = 0.0
     """A value of `monitor` is better if it improves the best one by more than this."""
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    """`auto` times training steps and uses mixed precision only if it is faster on this machine."""
+    """`auto` times training steps and uses mixed precision only if it is faster on this machine. On GPUs, it is used
+    untimed with `deterministic` or several workers."""
     deterministic: bool = False
     """Make runs on the same machine bit-identical. Slower."""
     strategy: Literal["auto", "single", "mirrored", "multi_worker"] = "auto"

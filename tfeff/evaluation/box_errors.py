@@ -2,8 +2,9 @@
 
 After Tkachenko et al. 2023, "ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data"
 (arXiv:2309.00832), section 3: objects that were overlooked, badly located or given another class. Here, objects that no
-detection confirms are a fourth kind, each suspect is ranked on its own, not each image, and a detection that fits
-another annotation cannot show that a box is misplaced: neighbors often overlap.
+detection confirms are a fourth kind, and each suspect is ranked on its own, not each image. Neighbors often overlap:
+a detection that fits another annotation cannot show that a box is misplaced, and one that fits another of its own class
+not that a class is wrong.
 """
 
 from collections.abc import Sequence
@@ -69,9 +70,11 @@ def box_errors(
         found[MISSING] += _missing(image, predicted, np.where(truth.crowd, inside, overlaps), threshold)
         fits = overlaps >= SAME
         fitted = fits.sum(axis=1)
+        explained = (fits & (predicted.labels[:, None] == truth.labels[None])).any(axis=1)
         for number in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
             same, free = predicted.labels == truth.labels[number], fitted == fits[:, number]
-            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, free, threshold)
+            against = ~same & ~explained
+            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, free, against, threshold)
             if suspect is not None:
                 found[suspect.kind].append(suspect)
     misplaced = {(each.image, each.detected) for each in found[BOX]}
@@ -103,6 +106,7 @@ def _contradicted(
     overlaps: npt.NDArray[np.floating],
     same: npt.NDArray[np.bool_],
     free: npt.NDArray[np.bool_],
+    against: npt.NDArray[np.bool_],
     threshold: float,
 ) -> BoxSuspect | None:
     """What contradicts one object most, if anything does.
@@ -112,13 +116,14 @@ def _contradicted(
         overlaps: IoU of each detection with the object, [n].
         same: which detections have its class, [n].
         free: which detections fit no other object, [n].
+        against: which detections have another class than this object and all others that they fit, [n].
     """
     if not len(predicted):
         return BoxSuspect(UNCONFIRMED, image, number, None, 1.0)
     scores = predicted.scores.astype(np.float64)
     on, well = overlaps >= SAME, overlaps >= WELL
     own, fitting = (float(scores[each & same].max(initial=0.0)) for each in (on, well))
-    other = np.where(on & ~same, scores, 0.0)
+    other = np.where(on & against, scores, 0.0)
     poor = np.where(same & free & ~well & (overlaps >= APART), scores, 0.0)
     index, misplaced = int(other.argmax()), int(poor.argmax())
     if other[index] >= SUPPORTED * threshold and other[index] > own and other[index] >= poor[misplaced]:

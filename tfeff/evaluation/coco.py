@@ -193,7 +193,7 @@ def _by_class(
     ]
     scores = _concatenated([each.scores for each in detections], np.float32)
     crowd = _concatenated([each.crowd for each in objects], np.bool_)
-    areas = _concatenated([_areas(each) for each in objects], np.float64)
+    sizes = _concatenated([areas(each) for each in objects], np.float64)
     rows = zip(*(grouped(each, np.ones(len(each), bool), classes) for each in labels), strict=True)
     for found, truth in rows:
         found = found[np.lexsort((-scores[found], images[0][found]))]
@@ -202,7 +202,7 @@ def _by_class(
         kept = found[rank < MOST]
         yield (
             _Found(images[0][kept], rank[rank < MOST], scores[kept].astype(np.float64), _xywh(boxes[0][kept])),
-            _Truth(images[1][truth], crowd[truth], _xywh(boxes[1][truth]), areas[truth]),
+            _Truth(images[1][truth], crowd[truth], _xywh(boxes[1][truth]), sizes[truth]),
         )
 
 
@@ -211,7 +211,7 @@ def _xywh(boxes_yxyx: npt.NDArray[np.float32]) -> Floats:
     return xywh_from_yxyx(boxes_yxyx.astype(np.float64))
 
 
-def _areas(objects: GroundTruth) -> Floats:
+def areas(objects: GroundTruth) -> Floats:
     """Returns float64 [m], the areas of the objects, or else of their boxes."""
     boxes = _box_areas(_xywh(objects.boxes_yxyx))
     return boxes if objects.areas is None else np.where(np.isnan(objects.areas), boxes, objects.areas)

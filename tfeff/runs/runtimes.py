@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tfeff.serving.batch_predictors import RuntimePredictor
 from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import ExportedModel
 from tfeff.serving.image_model import STACKED_BYTES, SavedImageModel
-from tfeff.serving.latencies import this_machine
+from tfeff.serving.latencies import surroundings
 from tfeff.tasks.task import INPUTS, Batches, BatchPredictor, Predictions
 from tfeff.training.latency import alternate
 from tfeff.training.plan import Plan
@@ -291,7 +290,7 @@ class Runtimes:
         try:
             record = checked.read_json(self._record, "", {"here": dict, "choices": dict})
             choices = {name: Choice(**each) for name, each in record["choices"].items()}
-            return choices if record["here"] == _here() else {}
+            return choices if record["here"] == surroundings() else {}
         except (UserError, TypeError):  # it can be measured again
             return {}
 
@@ -299,7 +298,7 @@ class Runtimes:
         choices = {name: asdict(each) for name, each in (self._known() | {purpose: choice}).items()}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            checked.write_json(self._record, {"here": _here(), "choices": choices})
+            checked.write_json(self._record, {"here": surroundings(), "choices": choices})
         except OSError as error:  # it is measured again
             self._say(f"{self._record} cannot be written: {brief(error)}")
 
@@ -370,16 +369,3 @@ def _single(outputs: Mapping[str, Any]) -> Iterator[Outputs]:
         return
     for index, count in enumerate(arrays["count"]):
         yield {name: arrays[name][index, :count] for name in ("boxes", "labels", "scores")}
-
-
-def _here() -> dict[str, Any]:
-    """Returns what a choice depends on besides the network."""
-    return {**this_machine(), **{each: _version(each) for each in ("tensorflow", "onnxruntime", "tf2onnx", "openvino")}}
-
-
-def _version(package: str) -> str | None:
-    """Returns the version of a distribution; None if it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -10,6 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,20 @@ class Latencies:
 def this_machine() -> dict[str, Any]:
     """Returns processor, architecture and usable cores."""
     return {"processor": resources.processor(), "architecture": platform.machine(), "cores": resources.cores()}
+
+
+def surroundings() -> dict[str, Any]:
+    """Returns what a latency depends on besides the model: this machine, its GPUs, and the versions of the runtimes."""
+    versions = {each: _version(each) for each in ("tensorflow", "onnxruntime", "tf2onnx", "openvino")}
+    return {**this_machine(), "gpus": len(resources.gpus()), **versions}
+
+
+def _version(package: str) -> str | None:
+    """Returns the version of a distribution; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _check(network: TimedNetwork) -> None:

@@ -134,7 +134,9 @@ def evaluate_run(
         model = trained_model(workdir, plan=plan)
     source = source or selection.open_source(plan.images)
     with as_before(deterministic=plan.training.deterministic), reporter.bars():
-        read = split_images(workdir, plan.images, split, reporter, source)
+        # The list of the images that cannot be decoded spares decoding all of them once more.
+        wanted = dataclasses.replace(plan.images, directory=workdir.unreadable)
+        read = split_images(workdir, wanted, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes
         role = selection.role(plan.images, workdir.dataset(), source, split)
         if role != "train":
@@ -204,11 +206,15 @@ def evaluate_run(
 def evaluate_again(
     workdir: Workdir, split: str | None, reporter: Reporter, runtime: Runtime | None = None
 ) -> RunEvaluation:
-    """Does what `evaluate_run` does, and updates the result, the page and the card, unless they show another split."""
+    """Does what `evaluate_run` does, and updates the result, the page and the card, unless they show another split.
+
+    Training images never become the result: what a network knows of them says nothing about others.
+    """
     plan = Plan.opened(workdir)
     evaluated = evaluate_run(workdir, split, reporter, plan=plan, runtime=runtime)
     result = workdir.result()
-    if result.get("split", evaluated.split) != evaluated.split:
+    role = selection.role(plan.images, workdir.dataset(), selection.open_source(plan.images), evaluated.split)
+    if role == "train" or result.get("split", evaluated.split) != evaluated.split:
         return evaluated
     if result:
         result.pop("not_evaluated", None)

@@ -236,6 +236,12 @@ class Preparation:
                 f"as {changed[0]}: {len(skipped):,} then, {len(images.skipped):,} now. "
                 "Resume with the same readable images, or use another --workdir"
             )
+        if self.unlabeled is not None and len(self.unlabeled) != record["unlabeled_examples"]:
+            raise UserError(
+                f"{len(self.unlabeled):,} images of {plan.settings.data.unlabeled} can be read, but "
+                f"{record['unlabeled_examples']:,} when this run began. Resume with the same readable images, or use "
+                "another --workdir"
+            )
         plan = plan.learned(record)
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
         steps_per_epoch, step = saved.record["steps_per_epoch"], saved.record["step"]

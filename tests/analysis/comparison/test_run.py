@@ -147,10 +147,12 @@ def test_examples_are_the_same_by_content(image_folder, tmp_path, runs):
     first = load(folder)
     require_same_examples((model, first), (other, load(copy)))
     relabeled = dataclasses.replace(first, labels=first.labels[::-1].copy())
-    with pytest.raises(UserError, match="the same images have different labels"):
+    with pytest.raises(UserError, match="the same images have different labels, boxes or flags"):
         require_same_examples((model, first), (other, relabeled))
-    with pytest.raises(UserError, match=r"small and .*large are evaluated on different examples: those of"):
+    with pytest.raises(UserError, match=r"small and .*large: the same images in another order in"):
         require_same_examples((model, first), (other, first.take(np.array([1, 0, 2, 3, 4, 5, 6]))))
+    with pytest.raises(UserError, match=r"small and .*large are evaluated on different examples: those of"):
+        require_same_examples((model, first), (other, first.take(np.array([1, 1, 2, 3, 4, 5, 6]))))
     (copy / "test/a/000.png").unlink()
     with pytest.raises(UserError, match=r"different examples: 7 of .* and 6 of"):
         require_same_examples((model, first), (other, load(copy)))

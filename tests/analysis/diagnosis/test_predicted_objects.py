@@ -15,6 +15,7 @@ from tests.thoroughness import only_thorough
 from tfeff import checked, config, tasks, training
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import predicted_objects
+from tfeff.analysis.diagnosis.network import _validated
 from tfeff.analysis.diagnosis.predicted_objects import DetectionStage, DetectorPredictions
 from tfeff.data.dataset import Objects
 from tfeff.data.input.batches import Batches
@@ -138,6 +139,21 @@ def test_objects_beyond_the_most_of_a_training_image_count() -> None:
     for one, other, (boxes, valid) in zip(found[0].objects, found[1].objects, truth, strict=False):
         np.testing.assert_array_equal(one.boxes_yxyx, other.boxes_yxyx)
         np.testing.assert_allclose(one.boxes_yxyx, boxes[valid], atol=1e-3)
+    drawn = [each for each in zip(found[0].detections, found[0].sizes, strict=True) if len(each[0])]
+    assert drawn
+    for each, size in drawn:  # nothing on the padding, nothing beyond the image
+        assert (each.boxes_yxyx >= 0).all()
+        assert (each.boxes_yxyx <= np.tile(size, 2)).all()
+        assert (each.boxes_yxyx[:, 2:] > each.boxes_yxyx[:, :2]).all()
+
+
+def test_an_unfinished_run_has_the_threshold_of_its_last_validation(tmp_path: Path) -> None:
+    workdir = training.Workdir(tmp_path)
+    rows = [{"epoch": 1, "validation_score_threshold": 0.1}, {"epoch": 2, "validation_score_threshold": 0.2}]
+    for row in [*rows, {"epoch": 3, "train_loss": 1.0}]:
+        workdir.append_row(row)
+    assert _validated(workdir, task()) == {"score_threshold": 0.2}
+    assert _validated(training.Workdir(tmp_path / "new"), task()) == {}
 
 
 SMALL = (

@@ -1,6 +1,5 @@
 """What the compared models cost: parameters, multiply-adds, bytes, and the latency of their exported models."""
 
-import platform
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.serving import run as serving
 from tfeff.serving import timing
 from tfeff.serving.exported import SAVED_MODEL
+from tfeff.serving.latencies import surroundings
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,10 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown.
+        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown, or region proposals
+            cost more.
         weights_bytes: size of the file with the final weights.
-        latencies: latencies by format; none for models whose input includes region proposals.
+        latencies: latencies by format; none for models whose input includes region proposals, or images of any size.
         imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
     """
 
@@ -63,7 +64,9 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
     Raises:
         UserError: a format cannot express one of the models, or its package is not installed.
     """
-    key = " ".join([platform.node(), *formats, *(run.key for run in compared)])
+    key = " ".join(
+        [*(f"{name}={value}" for name, value in surroundings().items()), *formats, *(run.key for run in compared)]
+    )
     found = stored_latencies(path, key)
     if found is None:
         found = _measured(compared, formats)
@@ -74,7 +77,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         costs.append(
             Cost(
                 params=run.network.predictor().count_params(),
-                macs=_macs(run.network),
+                macs=None if run.reads_regions else _macs(run.network),
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
                 imagenet_top1=_imagenet_top1(run.settings.model),
@@ -128,7 +131,7 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
         exported = {
             (number, format): _exported(run, format, Path(directory) / f"{number}_{format}")
             for number, run in enumerate(compared)
-            if not run.reads_regions
+            if not run.reads_regions and run.settings.data.image_size != "original"  # which has no time of its own
             for format in formats
         }
         timed = timing.time_alternately(list(exported.values()), threads=timing.tensorflow_threads())

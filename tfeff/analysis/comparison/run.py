@@ -14,6 +14,7 @@ from tfeff.data.images.storage import content_digest
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.names import listed
 from tfeff.errors import UserError
+from tfeff.evaluation.coco import areas
 from tfeff.models import Network
 from tfeff.tasks.task import ImageTask
 from tfeff.training import checkpoint, exposure
@@ -132,10 +133,10 @@ def read_split(
     notes = [*read.notes, *selection.skipped_note([image.id for image in read.images.skipped])]
     role = selection.role(run.plan.images, run.workdir.dataset(), source, read.split)
     if role == "train":
-        notes.append(
-            f"{run.name} was trained on images of this split: its accuracy is too high, and its probabilities "
-            "cannot reveal wrong labels"
-        )
+        high = "accuracy is too high, and its probabilities cannot reveal wrong labels"
+        if run.kind == "detector":
+            high = "mAP is too high"
+        notes.append(f"{run.name} was trained on images of this split: its {high}")
     else:
         known = exposure.notes(run.settings.sources, read.images.dataset, read.split)
         notes += [f"{run.name}: {note}" for note in known]
@@ -160,8 +161,11 @@ def read_splits(
     """
     read = [read_split(run, split, reporter, directory) for run in runs]
     for run, each in zip(runs[1:], read[1:], strict=True):
-        require_same_examples((runs[0], read[0].images.dataset), (run, each.images.dataset))
+        require_same_examples((runs[0], read[0].images.dataset.uncut), (run, each.images.dataset.uncut))
     notes = dict.fromkeys(note for each in read for note in each.notes)
+    first = read[0].images.dataset.uncut
+    if any(_areas(first) != _areas(each.images.dataset.uncut) for each in read[1:]):
+        notes[f"small, medium and large are by the areas in {first.name}, which are others for some of the runs"] = None
     return read[0].split, [each.images for each in read], list(notes)
 
 
@@ -182,12 +186,21 @@ def require_same_examples(first: tuple[ComparedRun, Dataset], second: tuple[Comp
             f"{right.name}; {remedy}"
         )
     same = left.channels == right.channels and left.fingerprint == right.fingerprint
-    if not same and any(left.images.digest(index) != right.images.digest(index) for index in range(len(left))):
-        raise UserError(
-            f"{names} are evaluated on different examples: those of {left.name} and of {right.name}; {remedy}"
-        )
+    if not same:
+        ours, theirs = ([each.images.digest(index) for index in range(len(each))] for each in (left, right))
+        if sorted(ours) == sorted(theirs) and ours != theirs:
+            raise UserError(
+                f"{names}: the same images in another order in {left.name} and {right.name}; compare runs of one copy "
+                "of the dataset, since names of files decide the order"
+            )
+        if ours != theirs:
+            raise UserError(
+                f"{names} are evaluated on different examples: those of {left.name} and of {right.name}; {remedy}"
+            )
     if not _same_labels(left, right):
-        raise UserError(f"{names}: the same images have different labels in {left.name} and {right.name}; {remedy}")
+        raise UserError(
+            f"{names}: the same images have different labels, boxes or flags in {left.name} and {right.name}; {remedy}"
+        )
 
 
 def _same_labels(left: Dataset, right: Dataset) -> bool:
@@ -196,9 +209,15 @@ def _same_labels(left: Dataset, right: Dataset) -> bool:
     return all(
         np.array_equal(one.labels, other.labels)
         and np.array_equal(one.boxes_yxyx, other.boxes_yxyx)
-        and np.array_equal(one.ignored, other.ignored)
+        and np.array_equal(one.difficult, other.difficult)
+        and np.array_equal(one.crowd, other.crowd)
         for one, other in zip(left.objects, right.objects, strict=True)
     )
+
+
+def _areas(images: Dataset) -> list[list[float]]:
+    """Returns the areas by which COCO's metrics sort the objects of each image."""
+    return [areas(each).tolist() for each in images.objects]
 
 
 def _open(path: Path, name: str) -> ComparedRun:

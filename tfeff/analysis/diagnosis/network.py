@@ -29,6 +29,7 @@ from tfeff.training.state import weights_for_evaluation
 
 PREDICTED = 256
 """Training images for which the network predicts, at most."""
+UNABLE = "The network predicts even its training images badly, so it cannot show which annotations are wrong."
 EXPLAINED = 6
 """Detections that are explained."""
 
@@ -114,7 +115,7 @@ def _predict_objects(
 ) -> _Predictions:
     """Returns detections of some images of each split; the training split and, last, another one are compared."""
     names = subject.train.class_names
-    threshold = detection_threshold(workdir.validated(task.scores) if workdir.final.is_file() else {})
+    threshold = detection_threshold(_validated(workdir, task))
     predicted = {role: predicted_objects.predict(task, network, each, threshold) for role, each in pipelines.items()}
     predictions = {role: predicted[role] for role in compared}
     figures = {
@@ -136,7 +137,7 @@ def _predict_objects(
             explained = saliency.explain(task, network, pipeline, found.detections, chosen, names)
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
-    learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects()
+    learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects(why_none=UNABLE)
     if learned and all(each.finite for each in predicted.values()):
         suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, figures, suspected
@@ -152,10 +153,19 @@ def _predict_labels(
         for role, each in pipelines.items()
     }
     link = check_classifier({role: predicted[role] for role in compared}, subject.train.class_names)
-    learned, suspected = predicted_labels.learned(predicted[TRAIN]), Suspects()
+    learned, suspected = predicted_labels.learned(predicted[TRAIN]), Suspects(why_none=UNABLE)
     if learned:
         suspected = suspects.of_labels({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, {}, suspected
+
+
+def _validated(workdir: Workdir, task: ObjectDetectionTask) -> dict[str, float]:
+    """Returns the validation metrics of the weights; of an unfinished run, of its last epoch that has any."""
+    if workdir.final.is_file():
+        return workdir.validated(task.scores)
+    keys = {f"validation_{name}": name for name in task.scores}
+    rows = ({keys[key]: value for key, value in row.items() if key in keys} for row in workdir.rows())
+    return next(filter(None, reversed(list(rows))), {})
 
 
 def _network(workdir: Workdir, plan: Plan) -> keras.Model | None:

@@ -285,6 +285,8 @@ def _groups(quality: Quality) -> Iterator[html.Part]:
 
 
 def _suspects(suspects: Suspects) -> Iterator[html.Part]:
+    if suspects.why_none:
+        yield html.paragraph(suspects.why_none)
     if not suspects.found:
         return
     number = ", ".join(f"{len(images):,} of {split}" for split, images in suspects.images.items())

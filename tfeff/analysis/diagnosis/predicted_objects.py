@@ -22,7 +22,7 @@ from tfeff.data.dataset import Objects
 from tfeff.data.input.batches import Batches
 from tfeff.evaluation import Detections, average_precisions, match, mean_average_precision
 from tfeff.reporting.tables import percent
-from tfeff.tasks.object_detection import ObjectDetectionTask
+from tfeff.tasks.object_detection import ObjectDetectionTask, place
 from tfeff.tasks.task import INPUTS, Batch
 
 Floats = npt.NDArray[np.float64]
@@ -220,7 +220,10 @@ class DetectorPredictions:
 def predict(
     task: ObjectDetectionTask, network: keras.Model, pipeline: Batches, threshold: float
 ) -> DetectorPredictions:
-    """Predicts for all images of a pipeline and follows all objects, including those beyond `task.max_objects`."""
+    """Predicts for all images of a pipeline and follows all objects, including those beyond `task.max_objects`.
+
+    Boxes are clipped to the images.
+    """
 
     def outputs_of(inputs: Batch) -> dict[str, Any]:
         outputs = task.forward(network, inputs, training=False)
@@ -234,20 +237,21 @@ def predict(
     annotated = pipeline.images.dataset.objects
     for batch in pipeline.evaluation_batches():
         outputs = compiled({name: batch[name] for name in INPUTS if name in batch})
-        boxes, scores, detected = outputs["boxes"].numpy(), outputs["scores"].numpy(), outputs["detections"]
+        boxes, scores, windows = outputs["boxes"].numpy(), outputs["scores"].numpy(), batch["window_yxyx"][:, 2:]
+        detected = place(outputs["detections"], windows, windows)  # without the padding, as in evaluations
         proposals = outputs["proposals"].numpy() if "proposals" in outputs else None
         values = {name: value.numpy() for name, value in batch.items() if name != "image"}
         for row in np.flatnonzero(values["weight"] > 0):
             objects, count = annotated[values["index"][row]], int(detected["count"][row])
             window = values["window_yxyx"][row][2:]
             height, width = window.astype(int).tolist()
-            scale = np.tile(window / values["image_size"][row], 2).astype(np.float32)
+            scale, limit = np.tile(window / values["image_size"][row], 2).astype(np.float32), np.tile(window, 2)
             found.add(
                 dataclasses.replace(objects, boxes_yxyx=objects.boxes_yxyx * scale),
-                boxes[row],
+                np.clip(boxes[row], 0, limit),
                 scores[row],
                 Detections(*(detected[name][row].numpy()[:count] for name in ("boxes", "labels", "scores"))),
-                None if proposals is None else proposals[row],
+                None if proposals is None else np.clip(proposals[row], 0, limit),
                 (height, width),
             )
     return found

@@ -59,10 +59,12 @@ class Suspects:
     Attributes:
         found: kind -> suspects of all splits, the most suspicious first.
         images: split -> images that the network predicted.
+        why_none: why none were looked for; empty if they were, or the run has no network.
     """
 
     found: Mapping[str, Sequence[Suspect]] = field(default_factory=dict)
     images: Mapping[str, Dataset] = field(default_factory=dict)
+    why_none: str = ""
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns a row of a table for each suspect: the first of each kind, the second of each kind, and so on.

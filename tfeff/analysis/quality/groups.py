@@ -24,7 +24,7 @@ BURST = 10.0
 LARGEST = 0.5
 """Largest share of all images in one group: a name that most images have does not name a group."""
 FEW = 20
-"""Images; smaller groups name no class or split, however small these are."""
+"""Images; smaller groups name no class or split, however small these are; names alone show copies in these only."""
 PAIRS = 2000
 """Maximum number of pairs of images that are compared."""
 MIN_PAIRS = 20
@@ -51,7 +51,8 @@ class Rule:
     Attributes:
         what: what a group is.
         key: id of an image -> name of its group, and whether the id says that there are others; None: in no group.
-        certain: whether names say it; otherwise, images of one group must also look more alike than others.
+        certain: whether names say it, of groups of at most FEW images; otherwise, images of one group must also look
+            more alike than others.
         setting: `data.groups` that keeps these groups together.
     """
 
@@ -167,8 +168,10 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
         groups = _without_classes(groups, places, surveys, labels)
         if not groups or max(map(len, groups.values())) > LARGEST * len(places):
             continue
-        likeness = None if rule.certain else _likeness(list(groups.values()), thumbnails, labels, rng)
-        if not rule.certain and likeness is None:
+        # File managers also number whole sets: NAME (1) to NAME (300).
+        certain = rule.certain and max(map(len, groups.values())) <= FEW
+        likeness = None if certain else _likeness(list(groups.values()), thumbnails, labels, rng)
+        if not certain and likeness is None:
             continue
         setting = rf"([^/]+)/{rule.setting}" if prefixed and rule.key is not _folder else rule.setting
         add(rule.what, groups, likeness, setting)

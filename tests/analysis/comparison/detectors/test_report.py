@@ -92,8 +92,20 @@ def test_detectors_of_two_kinds_share_a_page(runs, tmp_path, without_figures):
     page = (out / "report.html").read_text()
     for cost in ("macs", "latency_saved_model", "size_saved_model"):
         assert (out / "figures" / f"accuracy_{cost}.svg").is_file()
-    assert page.count("Not shown, as this cost is not known: fast.") == 2
+    assert page.count("Not shown, as this cost is not known: fast.") == 3
     assert found["fast"] == training.evaluate_run(other, None, QUIET).report["mean_ap"]
+
+
+def test_detectors_in_tiles_are_compared_on_whole_images(runs, tmp_path, without_figures):
+    settings = config.override(runs[0].config(), ["data.tile=48", "data.tile_overlap=16"])
+    tiled = training.train(settings, tmp_path / "tiled", tensorboard=False)
+    text = comparison.write([runs[0].path, tiled.path], tmp_path / "out", reporter=QUIET)
+    assert "tiled detects in tiles (data.tile=48); its latency is that of one tile" in text
+    found = {row["name"]: row for row in json.loads((tmp_path / "out" / "report.json").read_text())["models"]}
+    for run in (runs[0], tiled):
+        evaluated = training.evaluate_run(run, None, QUIET).report
+        for key in ("mean_ap", "mean_ap_interval", "coco"):
+            assert found[run.path.name][key] == evaluated[key]
 
 
 def test_a_second_call_detects_nothing(written, runs, tmp_path, monkeypatch):

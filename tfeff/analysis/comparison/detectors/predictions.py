@@ -8,23 +8,25 @@ from tfeff import training
 from tfeff.analysis.comparison.run import ComparedRun, predicted
 from tfeff.data.input.cache import ImageCache
 from tfeff.evaluation import Detections
-from tfeff.tasks.object_detection import detections
+from tfeff.tasks.object_detection import detections, whole_images
 from tfeff.tasks.task import BatchPredictor
 
 
 def predict(run: ComparedRun, images: ImageCache, path: Path, reporter: training.Reporter) -> list[Detections]:
-    """Returns the detections of a run's network in each image, as `tfeff.evaluate` computes them.
+    """Returns the detections of a run's network in each image, as `tfeff.evaluate` computes them: those in the tiles of
+    an image are merged.
 
     They come from the file if it has them.
 
     Args:
-        images: the images, at the size of the run's cache.
+        images: the images, or their tiles, at the size of the run's cache.
         path: see `predicted`.
     """
     arrays = predicted(run, images, path, lambda: _predict(run, images, reporter))
     ends = np.cumsum(arrays["count"])[:-1]
     parts = (np.split(arrays[name], ends) for name in ("boxes_yxyx", "labels", "scores"))
-    return [Detections(*each) for each in zip(*parts, strict=True)]
+    found = [Detections(*each) for each in zip(*parts, strict=True)]
+    return list(whole_images(found, images.dataset)[0])
 
 
 def _predict(run: ComparedRun, images: ImageCache, reporter: training.Reporter) -> dict[str, np.ndarray]:

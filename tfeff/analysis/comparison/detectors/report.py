@@ -45,11 +45,12 @@ def _insight(
     with reporter.bars():
         name, caches, notes = read_splits(runs, split, reporter, directory / FOLDER)
         for number, (run, images) in enumerate(zip(runs, caches, strict=True)):
-            reporter.say(f"detecting objects in {len(images):,} images with {run.name}")
+            reporter.say(f"detecting objects in {len(images.dataset.uncut):,} images with {run.name}")
             found.append(predict(run, images, directory / "predictions" / f"{number}.npz", reporter))
         reporter.say("measuring latency")
         costs = measure_costs(runs, formats, directory / "latency.json")
-    dataset = caches[0].dataset
+    notes += [_tiled(run) for run, images in zip(runs, caches, strict=True) if images.dataset.grid is not None]
+    dataset = caches[0].dataset.uncut
     insight = Insight(
         split=name,
         model_names=[run.name for run in runs],
@@ -64,6 +65,11 @@ def _insight(
         notes=notes,
     )
     return dataset, insight
+
+
+def _tiled(run: ComparedRun) -> str:
+    """Returns a note on a run that detects in tiles."""
+    return f"{run.name} detects in tiles (data.tile={run.settings.data.tile}); its latency is that of one tile"
 
 
 def _network(run: ComparedRun) -> str:
