@@ -261,6 +261,46 @@ def test_other_detectors_are_trained_by_the_same_rules(source, name):
     assert settings.training == yolo.training
 
 
+def boxes(directory: Path, objects: int) -> str:
+    """Four images of 320x240 pixels with so many objects of 20 to 34 x 40 pixels each."""
+    rows = [f"{n}.png,a,{20 * k},{50 * n},{20 * k + 20 + k},{50 * n + 40}" for n in range(4) for k in range(objects)]
+    for number in range(4):
+        Image.fromarray(np.full((240, 320, 3), 20 * number, np.uint8)).save(directory / f"{number}.png")
+    (directory / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    return f"csv:{directory / 'boxes.csv'}"
+
+
+@pytest.mark.parametrize(
+    ("objects", "overrides", "expected"),
+    [
+        (2, (), "faster_rcnn"),
+        (14, (), "faster_rcnn"),
+        (15, (), "yolo"),
+        (2, ("task.max_objects=20",), "yolo"),  # a key of YOLO's section
+        (2, ("task.name=yolo",), "yolo"),
+        (2, ("model.weights=none",), "yolo"),  # Faster R-CNN was not compared without ImageNet weights
+        (2, ("model.weights=efficientnet-lite0", "model.width_coefficient=0.5"), "faster_rcnn"),
+    ],
+)
+def test_the_detector_follows_the_number_of_objects_in_an_image(tmp_path, objects, overrides, expected):
+    flags = f"data.source={boxes(tmp_path, objects)}", "data.train_split=all", "data.validation_fraction=0"
+    settings, choices = completed(*flags, *overrides)
+    assert settings.task.name == expected
+    assert settings.task.augmentation == own.detectors("voc:x").task.augmentation
+    if "task.name" in choices:
+        assert choices["task.name"].why.startswith(f"{objects:.1f} objects per image: ")
+    if expected == "faster_rcnn":
+        assert (settings.task.network.neck_channels, settings.task.sampled_regions) == (96, 64 if objects == 2 else 128)
+
+
+def test_the_detector_of_a_run_is_trained_further(source, tmp_path):
+    weights = saved(tmp_path / "run", "task.name=faster_rcnn", "task.network.neck_channels=32", resolution=96)
+    settings, choices = completed(f"data.source={source}", weights)
+    assert (settings.task.name, settings.task.network.neck_channels) == ("faster_rcnn", 32)
+    assert choices["task.name"].why.startswith("the detector of ")
+    assert completed(f"data.source={source}", weights, "task.name=yolo")[0].task.name == "yolo"
+
+
 @pytest.fixture
 def small_objects(tmp_path) -> str:
     """Images of 320x240 pixels: a class of squares of 16 to 24 pixels, and one of 100."""

@@ -34,6 +34,8 @@ SMALL_PIXELS, LARGE_PIXELS = 16, 512
 """Smaller objects are found at P2, larger ones at P7, which the pyramid then has besides P3 to P6."""
 FEW_OBJECTS = 3
 """With fewer objects per image, a Faster R-CNN has fewer regions."""
+MANY_OBJECTS = 15
+"""With fewer objects per image, Faster R-CNN is chosen; it was compared on images with up to 13."""
 LEAST_CUT = 1.5
 """Images whose longer side has fewer tiles are not cut."""
 LARGER = 1.25
@@ -60,6 +62,18 @@ BATCH_BYTES = 4e9
 """Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
+
+
+def detector(objects: float) -> Choice:
+    """Returns the name of the detector to start with from ImageNet weights; docs/own_images.md has the comparison.
+
+    Args:
+        objects: mean number of objects of the images that show any.
+    """
+    words = f"{objects:.1f} objects per image"
+    if objects < MANY_OBJECTS:
+        return Choice("faster_rcnn", f"{words}: finds more of them than yolo, which is faster")
+    return Choice("yolo", f"{words}: faster_rcnn was not compared on so many")
 
 
 def tile(extent: float, large: float, side: int, aspect: float) -> Choices:
@@ -274,8 +288,19 @@ def batch_size(count: int, image_bytes: int = 0) -> Choice:
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Returns the number of epochs for `UPDATES` updates with `count` training images, within `EPOCHS`."""
-    return rules.epochs(count, batch_size, start, UPDATES, EPOCHS)
+    """Returns the number of epochs, within `EPOCHS`: for `UPDATES` updates, or, if these see fewer images, for as many
+    images as in batches of exactly the size that gives `UPDATES_PER_EPOCH`.
+
+    Batches are smaller if their size is rounded down to a power of two, or limited by memory.
+
+    Args:
+        count: number of training images.
+        batch_size: images in a batch.
+        start: where the backbone's weights come from.
+    """
+    exact = min(max(BATCH_SIZES[0], count // UPDATES_PER_EPOCH), BATCH_SIZES[-1])
+    number = max(rules.epochs(count, size, start, UPDATES, EPOCHS).value for size in (batch_size, exact))
+    return Choice(number, f"{number * max(1, count // batch_size):,} updates; each image is seen {number} times")
 
 
 def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choices:

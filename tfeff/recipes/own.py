@@ -369,9 +369,9 @@ HELD_OUT = 0.15
 
 
 def boxes(source: str) -> Recipe[Experiment]:
-    """Trains a detector on the images of a source with boxes: YOLO, or what `task.name` asks for.
+    """Trains a detector on the images of a source with boxes: YOLO, Faster R-CNN, or what `task.name` asks for.
 
-    The other one-stage detectors and Faster R-CNN are trained by the same rules, R-CNN as `regions` says.
+    All one-stage detectors and Faster R-CNN are trained by the same rules, R-CNN as `regions` says.
     """
     return Recipe(config.replaced(detectors(source), {"data.validation_fraction": HELD_OUT}), choose_for_boxes)
 
@@ -409,7 +409,13 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted, run, kept)
-    start = warm_start(model)
+    start, detector = warm_start(model), dict[str, Choice]()
+    if not any(key.startswith("task.") for key in kept):  # which are keys of YOLO's section
+        if run is not None and isinstance(run.task, ObjectDetectionSettings):
+            detector["task.name"] = Choice(run.task.name, f"the detector of {model.weights}")
+        elif start.kind == "imagenet":
+            detector["task.name"] = dense.detector(counted.objects)
+        settings = config.replaced(settings, {key: choice.value for key, choice in detector.items()})
     network = {
         **rules.network(model, start),
         "resolution": dense.resolution(model.resolution, counted.extent, counted.side),
@@ -424,6 +430,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         if not isinstance(run.task, ObjectDetectionSettings):  # it saw images or regions with one object
             network["resolution"] = resolution
     described = {
+        **detector,
         **{f"model.{key}": choice for key, choice in network.items()},
         **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
