@@ -201,7 +201,7 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
         without = catalog.why_without_objects(data.source, data.options(base.seed, further_classes=False))
         if without:
             return {**keeping, "experiment.task.name": Choice(base.task.name, without)}
-    splits = _trainval(base, {key.removeprefix("experiment.") for key in kept})
+    splits = _trainval(data, base.seed, {key.removeprefix("experiment.") for key in kept})
     if splits and "experiment.data.validation_fraction" not in kept:
         splits["data.validation_fraction"] = Choice(HELD_OUT, "the score threshold is chosen on these images")
     data = config.replaced(base, {key: choice.value for key, choice in splits.items()}).data
@@ -393,7 +393,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     model, run = settings.model, starting.run_of(settings.model.weights)
     # A run to start from, also a backbone of crops, may have been trained on images that would be held out.
-    splits = _trainval(settings, kept) if run is None and not isinstance(settings.task, RCNNSettings) else {}
+    splits = {}
+    if run is None and not isinstance(settings.task, RCNNSettings):
+        splits = _trainval(settings.data, settings.seed, kept)
     settings = config.replaced(settings, {key: choice.value for key, choice in splits.items()})
     counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
@@ -459,11 +461,16 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     }
 
 
-def _trainval(settings: Experiment, kept: Set[str]) -> dict[str, Choice]:
-    """Returns the training split, by dotted key, if the source has one of the images to train and to validate on."""
+def _trainval(data: Data, seed: int, kept: Set[str]) -> dict[str, Choice]:
+    """Returns the training split, by dotted key, if the source has one of the images to train and to validate on.
+
+    Args:
+        data, seed: as for `annotated_images`.
+        kept: dotted keys of an experiment that are set.
+    """
     if not kept.isdisjoint({"data.train_split", "data.validation_split"}):
         return {}
-    if not has_trainval(settings.data, settings.seed):
+    if not has_trainval(data, seed):
         return {}
     why = "images to train and to validate on; data.validation_fraction of them is held out"
     return {"data.train_split": Choice("trainval", why)}
