@@ -74,6 +74,8 @@ def suspects(found: Detections, present: Objects, threshold: float = 0.5) -> dic
             objects((HERE, 0), (NEAR, 1)),
             {CLASS: [(0, 0, 0.7)]},
         ),
+        # one object is annotated twice, with different classes
+        (detections((HERE, 0, 0.9)), objects((HERE, 0), (NEAR, 1)), {CLASS: [(1, 0, 0.9)]}),
         # half of the threshold is enough where something is annotated
         (detections((HERE, 1, 0.26)), objects((HERE, 0)), {CLASS: [(0, 0, 0.26)]}),
         (detections((HERE, 1, 0.24)), objects((HERE, 0)), {UNCONFIRMED: [(0, None, 0.76)]}),

@@ -1,7 +1,6 @@
 """The rules for detectors, against the configs whose settings they interpolate."""
 
 import dataclasses
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,21 +50,14 @@ def test_lengths_stay_in_their_range(start, count):
     assert least <= dense.epochs(count, size, start).value <= most
 
 
-@pytest.mark.parametrize("start", [IMAGENET, SCRATCH])
-def test_one_more_image_hardly_lengthens_a_training(start):
-    """Batch sizes are powers of two; half the size once halved the number of images that a training sees."""
-    seen = [count * dense.epochs(count, dense.batch_size(count).value, start).value for count in range(100, 2_000)]
-    assert max(after / before for before, after in pairwise(seen)) < 1.25
-
-
 def test_batches_that_memory_limits_see_as_many_images():
     assert dense.epochs(960, 2, IMAGENET).value == dense.epochs(960, 32, IMAGENET).value == 34
-    assert dense.epochs(960, 2, IMAGENET).why == "16,320 updates; each image is seen 34 times"
+    assert dense.epochs(960, 2, IMAGENET).why == "16,320 updates"
 
 
 def test_large_batches_have_as_many_updates():
     """Batches of a size that a user sets; 40 epochs at most."""
-    assert [dense.epochs(205, size, IMAGENET).value for size in (4, 6, 8, 32)] == [30, 30, 40, 40]
+    assert [dense.epochs(205, size, IMAGENET).value for size in (2, 4, 6, 32)] == [20, 20, 30, 40]
 
 
 def test_a_common_aspect_ratio_is_that_of_the_input():

@@ -261,44 +261,19 @@ def test_other_detectors_are_trained_by_the_same_rules(source, name):
     assert settings.training == yolo.training
 
 
-def boxes(directory: Path, objects: int) -> str:
-    """Four images of 320x240 pixels with so many objects of 20 to 34 x 40 pixels each."""
-    rows = [f"{n}.png,a,{20 * k},{50 * n},{20 * k + 20 + k},{50 * n + 40}" for n in range(4) for k in range(objects)]
-    for number in range(4):
-        Image.fromarray(np.full((240, 320, 3), 20 * number, np.uint8)).save(directory / f"{number}.png")
-    (directory / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
-    return f"csv:{directory / 'boxes.csv'}"
-
-
-@pytest.mark.parametrize(
-    ("objects", "overrides", "expected"),
-    [
-        (2, (), "faster_rcnn"),
-        (14, (), "faster_rcnn"),
-        (15, (), "yolo"),
-        (2, ("task.max_objects=20",), "yolo"),  # a key of YOLO's section
-        (2, ("task.name=yolo",), "yolo"),
-        (2, ("model.weights=none",), "yolo"),  # Faster R-CNN was not compared without ImageNet weights
-        (2, ("model.weights=efficientnet-lite0", "model.width_coefficient=0.5"), "faster_rcnn"),
-    ],
-)
-def test_the_detector_follows_the_number_of_objects_in_an_image(tmp_path, objects, overrides, expected):
-    flags = f"data.source={boxes(tmp_path, objects)}", "data.train_split=all", "data.validation_fraction=0"
-    settings, choices = completed(*flags, *overrides)
-    assert settings.task.name == expected
-    assert settings.task.augmentation == own.detectors("voc:x").task.augmentation
-    if "task.name" in choices:
-        assert choices["task.name"].why.startswith(f"{objects:.1f} objects per image: ")
-    if expected == "faster_rcnn":
-        assert (settings.task.network.neck_channels, settings.task.sampled_regions) == (96, 64 if objects == 2 else 128)
-
-
 def test_the_detector_of_a_run_is_trained_further(source, tmp_path):
     weights = saved(tmp_path / "run", "task.name=faster_rcnn", "task.network.neck_channels=32", resolution=96)
     settings, choices = completed(f"data.source={source}", weights)
     assert (settings.task.name, settings.task.network.neck_channels) == ("faster_rcnn", 32)
     assert choices["task.name"].why.startswith("the detector of ")
     assert completed(f"data.source={source}", weights, "task.name=yolo")[0].task.name == "yolo"
+    assert completed(f"data.source={source}", weights, "task.max_objects=20")[0].task.name == "yolo"  # of its section
+    proposals = saved(
+        tmp_path / "proposals", "task.name=fast_rcnn", f"task.proposals.directory={tmp_path}", resolution=96
+    )
+    settings, choices = completed(f"data.source={source}", proposals)
+    assert (settings.task.name, choices["task.name"]) == ("yolo", dense.DETECTOR)
+    assert settings.task.augmentation == own.detectors(source).task.augmentation
 
 
 @pytest.fixture
@@ -661,6 +636,8 @@ def test_a_budget_for_labels_is_for_a_classifier(image_folder):
     assert (kept.training.epochs, kept.optimizer.frozen) == (10, ())
     settings, _ = budget(f"data.source=folder:{root}", "task.teacher.features=0", "distill=true")
     assert settings.candidates.kept == ("task.teacher.features",)
+    with pytest.raises(UserError, match=r"experiment\.model\.weights: omit it: .* named by candidates\.starts"):
+        budget(f"data.source=folder:{root}", "model.weights=none")
     with pytest.raises(UserError, match=r"candidates\.kept: omit it"):
         budget(f"data.source=folder:{root}", "candidates.kept=training.epochs")
 

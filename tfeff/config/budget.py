@@ -27,7 +27,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 """Precisions in which exported models compute."""
 REQUIRED_FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
 """Precision -> the only format that can be exported in it. All can in float32."""
-UNUSED = ("weights", "dropout", "mean", "std", "bn_momentum", "bn_epsilon", "synchronized")
+UNUSED = (*("weights", "dropout", "survival_probability", "mean", "std", "bn_momentum", "bn_epsilon", "synchronized"),)
 """Keys of `experiment.model` that change no cost."""
 RELATIVE = "x"
 """Unit of multiples of the baseline's cost."""
@@ -193,6 +193,14 @@ class Candidates(Section):
                 self.wrong("detectors", f'names of detectors; there is no "{name}": {nearest(name, _DETECTORS)}')
 
 
+def unused(key: str) -> UserError:
+    """Returns why a key of UNUSED cannot be set."""
+    return UserError(
+        f"config: experiment.model.{key}: omit it: experiment.model is the baseline that relative bounds refer to; "
+        "networks to start from are named by candidates.starts"
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class BudgetSearch(Section):
     """A search for the best network for some images within a budget.
@@ -243,11 +251,8 @@ class BudgetSearch(Section):
         model = self.experiment.model
         published = architecture(model.name, weights="imagenet" if model.weights == "imagenet" else None)
         for key in UNUSED:
-            if getattr(model, key) != getattr(published, key):
-                raise UserError(
-                    f"config: experiment.model.{key}: omit it: experiment.model is the baseline that relative bounds "
-                    "refer to; networks to start from are named by candidates.starts"
-                )
+            if getattr(model, key, None) != getattr(published, key, None):
+                raise unused(key)
 
     def _check_teacher(self) -> None:
         task, data = self.experiment.task, self.experiment.data

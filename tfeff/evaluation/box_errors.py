@@ -4,7 +4,7 @@ After Tkachenko et al. 2023, "ObjectLab: Automated Diagnosis of Mislabeled Image
 (arXiv:2309.00832), section 3: objects that were overlooked, badly located or given another class. Here, objects that no
 detection confirms are a fourth kind, and each suspect is ranked on its own, not each image. Neighbors often overlap:
 a detection that fits another annotation cannot show that a box is misplaced, and one that fits another of its own class
-not that a class is wrong.
+not that a class is wrong that has a detection, too.
 """
 
 from collections.abc import Sequence
@@ -73,8 +73,7 @@ def box_errors(
         explained = (fits & (predicted.labels[:, None] == truth.labels[None])).any(axis=1)
         for number in np.flatnonzero(~(truth.difficult | truth.crowd)).tolist():
             same, free = predicted.labels == truth.labels[number], fitted == fits[:, number]
-            against = ~same & ~explained
-            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, free, against, threshold)
+            suspect = _contradicted(image, number, predicted, overlaps[:, number], same, free, explained, threshold)
             if suspect is not None:
                 found[suspect.kind].append(suspect)
     misplaced = {(each.image, each.detected) for each in found[BOX]}
@@ -106,7 +105,7 @@ def _contradicted(
     overlaps: npt.NDArray[np.floating],
     same: npt.NDArray[np.bool_],
     free: npt.NDArray[np.bool_],
-    against: npt.NDArray[np.bool_],
+    explained: npt.NDArray[np.bool_],
     threshold: float,
 ) -> BoxSuspect | None:
     """What contradicts one object most, if anything does.
@@ -116,21 +115,24 @@ def _contradicted(
         overlaps: IoU of each detection with the object, [n].
         same: which detections have its class, [n].
         free: which detections fit no other object, [n].
-        against: which detections have another class than this object and all others that they fit, [n].
+        explained: which detections fit an object of their own class, [n].
     """
     if not len(predicted):
         return BoxSuspect(UNCONFIRMED, image, number, None, 1.0)
     scores = predicted.scores.astype(np.float64)
     on, well = overlaps >= SAME, overlaps >= WELL
     own, fitting = (float(scores[each & same].max(initial=0.0)) for each in (on, well))
-    other = np.where(on & against, scores, 0.0)
+    least = SUPPORTED * threshold
+    others, further = (np.where(on & ~same & each, scores, 0.0) for each in (True, ~explained))
+    # A detection of another object at this place contradicts only what no other detection speaks about.
+    other = further if max(own, float(further.max(initial=0.0))) >= least else others
     poor = np.where(same & free & ~well & (overlaps >= APART), scores, 0.0)
     index, misplaced = int(other.argmax()), int(poor.argmax())
-    if other[index] >= SUPPORTED * threshold and other[index] > own and other[index] >= poor[misplaced]:
+    if other[index] >= least and other[index] > own and other[index] >= poor[misplaced]:
         return BoxSuspect(CLASS, image, number, index, float(other[index] - own))
     if fitting >= threshold:
         return None
-    if poor[misplaced] >= SUPPORTED * threshold and poor[misplaced] > fitting:
+    if poor[misplaced] >= least and poor[misplaced] > fitting:
         suspicion = (poor[misplaced] - fitting) * (1 - overlaps[misplaced])
         return BoxSuspect(BOX, image, number, misplaced, float(suspicion))
     near = float(scores[overlaps >= NEAR].max(initial=0.0))

@@ -21,6 +21,8 @@ from tfeff.recipes.rules import WarmStart
 
 Anchored = EfficientDet | FasterRCNN
 """Networks whose anchors have one size at all levels, in strides."""
+DETECTOR = Choice("yolo", "fast; faster_rcnn may find more objects, but takes three to four times as long")
+"""The detector to start with; docs/own_images.md has the comparison."""
 SMALL = TABLE["yolo"].backbone
 """The backbone of detectors from random weights."""
 RESOLUTION, MOST_PIXELS = 320, 640
@@ -34,8 +36,6 @@ SMALL_PIXELS, LARGE_PIXELS = 16, 512
 """Smaller objects are found at P2, larger ones at P7, which the pyramid then has besides P3 to P6."""
 FEW_OBJECTS = 3
 """With fewer objects per image, a Faster R-CNN has fewer regions."""
-MANY_OBJECTS = 15
-"""With fewer objects per image, Faster R-CNN is chosen; it was compared on images with up to 13."""
 LEAST_CUT = 1.5
 """Images whose longer side has fewer tiles are not cut."""
 LARGER = 1.25
@@ -62,18 +62,6 @@ BATCH_BYTES = 4e9
 """Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
-
-
-def detector(objects: float) -> Choice:
-    """Returns the name of the detector to start with from ImageNet weights; docs/own_images.md has the comparison.
-
-    Args:
-        objects: mean number of objects of the images that show any.
-    """
-    words = f"{objects:.1f} objects per image"
-    if objects < MANY_OBJECTS:
-        return Choice("faster_rcnn", f"{words}: finds more of them than yolo, which is faster")
-    return Choice("yolo", f"{words}: faster_rcnn was not compared on so many")
 
 
 def tile(extent: float, large: float, side: int, aspect: float) -> Choices:
@@ -288,19 +276,17 @@ def batch_size(count: int, image_bytes: int = 0) -> Choice:
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Returns the number of epochs, within `EPOCHS`: for `UPDATES` updates, or, if these see fewer images, for as many
-    images as in batches of exactly the size that gives `UPDATES_PER_EPOCH`.
-
-    Batches are smaller if their size is rounded down to a power of two, or limited by memory.
+    """Returns the number of epochs, within `EPOCHS`: for `UPDATES` updates, in smaller batches than those of
+    `batch_size` for as many images.
 
     Args:
         count: number of training images.
-        batch_size: images in a batch.
+        batch_size: images in a batch, which memory may limit.
         start: where the backbone's weights come from.
     """
-    exact = min(max(BATCH_SIZES[0], count // UPDATES_PER_EPOCH), BATCH_SIZES[-1])
-    number = max(rules.epochs(count, size, start, UPDATES, EPOCHS).value for size in (batch_size, exact))
-    return Choice(number, f"{number * max(1, count // batch_size):,} updates; each image is seen {number} times")
+    usual = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH).value
+    number = rules.epochs(count, max(batch_size, usual), start, UPDATES, EPOCHS).value
+    return Choice(number, f"{number * max(1, count // batch_size):,} updates")
 
 
 def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choices:

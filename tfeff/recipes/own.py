@@ -21,6 +21,7 @@ from tfeff.config import (
     EmbeddingSettings,
     Experiment,
     FasterRCNNSettings,
+    FastRCNNSettings,
     ObjectDetectionSettings,
     Optimizer,
     RCNNSettings,
@@ -31,6 +32,7 @@ from tfeff.config import (
     YoloSettings,
     architecture,
 )
+from tfeff.config.budget import UNUSED, unused
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.networks import Architecture
@@ -191,6 +193,9 @@ def choose_for_budget(settings: BudgetSearch, kept: Set[str]) -> Choices:
     """Returns which values the rules keep and, if the images have boxes, those of a search for a detector."""
     base = settings.experiment
     data = base.data
+    for key in UNUSED:
+        if f"experiment.model.{key}" in kept:
+            raise unused(key)
     if "candidates.kept" in kept:
         raise UserError("config: candidates.kept: omit it: the keys that you set are kept")
     set_by_user = sorted(key.removeprefix("experiment.") for key in kept if key.startswith(RULED))
@@ -369,7 +374,8 @@ HELD_OUT = 0.15
 
 
 def boxes(source: str) -> Recipe[Experiment]:
-    """Trains a detector on the images of a source with boxes: YOLO, Faster R-CNN, or what `task.name` asks for.
+    """Trains a detector on the images of a source with boxes: YOLO, that of the run it starts from, or what `task.name`
+    asks for.
 
     All one-stage detectors and Faster R-CNN are trained by the same rules, R-CNN as `regions` says.
     """
@@ -412,12 +418,12 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     if isinstance(settings.task, RCNNSettings):
         return _for_regions(settings, counted, run, kept)
     start, detector = warm_start(model), dict[str, Choice]()
-    if not any(key.startswith("task.") for key in kept):  # which are keys of YOLO's section
-        if run is not None and isinstance(run.task, ObjectDetectionSettings):
-            detector["task.name"] = Choice(run.task.name, f"the detector of {model.weights}")
-        elif start.kind == "imagenet":
-            detector["task.name"] = dense.detector(counted.objects)
-        settings = config.replaced(settings, {key: choice.value for key, choice in detector.items()})
+    if "task.name" not in kept:
+        detector["task.name"] = dense.DETECTOR
+        own = None if run is None or any(key.startswith("task.") for key in kept) else run.task
+        if isinstance(own, ObjectDetectionSettings) and not isinstance(own, FastRCNNSettings):
+            detector["task.name"] = Choice(own.name, f"the detector of {model.weights}")
+        settings = config.chosen(settings, {key: choice.value for key, choice in detector.items()}, kept)
     network = {
         **rules.network(model, start),
         "resolution": dense.resolution(model.resolution, counted.extent, counted.side),

@@ -211,9 +211,10 @@ def evaluate_again(
     Training images never become the result: what a network knows of them says nothing about others.
     """
     plan = Plan.opened(workdir)
-    evaluated = evaluate_run(workdir, split, reporter, plan=plan, runtime=runtime)
+    source = selection.open_source(plan.images)
+    evaluated = evaluate_run(workdir, split, reporter, plan=plan, source=source, runtime=runtime)
     result = workdir.result()
-    role = selection.role(plan.images, workdir.dataset(), selection.open_source(plan.images), evaluated.split)
+    role = selection.role(plan.images, workdir.dataset(), source, evaluated.split)
     if role == "train" or result.get("split", evaluated.split) != evaluated.split:
         return evaluated
     if result:

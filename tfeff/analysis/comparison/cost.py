@@ -39,10 +39,11 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown, or region proposals
-            cost more.
+        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown, region proposals cost
+            more, or not all of the compared models detect in the same tiles.
         weights_bytes: size of the file with the final weights.
-        latencies: latencies by format; none for models whose input includes region proposals, or images of any size.
+        latencies: latencies by format; none for models whose input includes region proposals, or images of any size,
+            and without the same tiles.
         imagenet_top1: published accuracy on ImageNet of the weights that training started from; None without them.
     """
 
@@ -77,13 +78,19 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         costs.append(
             Cost(
                 params=run.network.predictor().count_params(),
-                macs=None if run.reads_regions else _macs(run.network),
+                macs=None if run.reads_regions or _in_other_tiles(run, compared) else _macs(run.network),
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
                 imagenet_top1=_imagenet_top1(run.settings.model),
             )
         )
     return costs
+
+
+def _in_other_tiles(run: ComparedRun, compared: Sequence[ComparedRun]) -> bool:
+    """Returns whether a run detects in tiles, and some of the others not in these: an image has several of them."""
+    tiles = {(each.settings.data.tile, each.settings.data.tile_overlap) for each in compared}
+    return run.settings.data.tile is not None and len(tiles) > 1
 
 
 def _macs(network: models.Network) -> int | None:
@@ -131,7 +138,8 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
         exported = {
             (number, format): _exported(run, format, Path(directory) / f"{number}_{format}")
             for number, run in enumerate(compared)
-            if not run.reads_regions and run.settings.data.image_size != "original"  # which has no time of its own
+            if not run.reads_regions and not _in_other_tiles(run, compared)
+            if run.settings.data.image_size != "original"  # which has no time of its own
             for format in formats
         }
         timed = timing.time_alternately(list(exported.values()), threads=timing.tensorflow_threads())

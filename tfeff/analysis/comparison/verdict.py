@@ -33,9 +33,10 @@ def verdict(
     if not tied:
         return "Its lead over all others is significant."
     text = f"Not separable from it: {', '.join(names[i] for i in tied)}."
-    macs = known_macs(costs)
-    if macs is None:
+    known = known_macs([costs[i] for i in (best, *tied)])
+    if known is None:
         return text
+    macs = dict(zip((best, *tied), known, strict=True))
     cheapest = min(tied, key=lambda i: macs[i])
     if macs[cheapest] < macs[best]:
         share = percent(macs[cheapest] / macs[best])

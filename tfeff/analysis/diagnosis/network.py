@@ -137,7 +137,8 @@ def _predict_objects(
             explained = saliency.explain(task, network, pipeline, found.detections, chosen, names)
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
-    learned, suspected = predicted_objects.learned(predictions[TRAIN]), Suspects(why_none=UNABLE)
+    learned = predicted_objects.learned(predictions[TRAIN])
+    suspected = Suspects(why_none="" if learned else UNABLE)
     if learned and all(each.finite for each in predicted.values()):
         suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, figures, suspected
@@ -153,7 +154,8 @@ def _predict_labels(
         for role, each in pipelines.items()
     }
     link = check_classifier({role: predicted[role] for role in compared}, subject.train.class_names)
-    learned, suspected = predicted_labels.learned(predicted[TRAIN]), Suspects(why_none=UNABLE)
+    learned = predicted_labels.learned(predicted[TRAIN])
+    suspected = Suspects(why_none="" if learned else UNABLE)
     if learned:
         suspected = suspects.of_labels({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, {}, suspected

@@ -5,6 +5,7 @@ Examples are the frames of a video, the photographs of one patient and the augme
 If images of one group are in the training and in the test images, the test measures memory.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +25,7 @@ BURST = 10.0
 LARGEST = 0.5
 """Largest share of all images in one group: a name that most images have does not name a group."""
 FEW = 20
-"""Images; smaller groups name no class or split, however small these are; names alone show copies in these only."""
+"""Images; smaller groups name no class or split, however small these are."""
 PAIRS = 2000
 """Maximum number of pairs of images that are compared."""
 MIN_PAIRS = 20
@@ -51,15 +52,16 @@ class Rule:
     Attributes:
         what: what a group is.
         key: id of an image -> name of its group, and whether the id says that there are others; None: in no group.
-        certain: whether names say it, of groups of at most FEW images; otherwise, images of one group must also look
-            more alike than others.
+        certain: whether names say it; otherwise, images of one group must also look more alike than others.
         setting: `data.groups` that keeps these groups together.
+        most: images of a group; of more, names say something else.
     """
 
     what: str
     key: Callable[[str], tuple[str, bool] | None]
     certain: bool
     setting: str
+    most: float = math.inf
 
 
 def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, bool] | None]:
@@ -91,6 +93,7 @@ RULES = (
         _by(_COPIED, originals=True),
         certain=True,
         setting=rf"([^/]+?)(?i:{_COPY}+(?: \d+)?)?{_ENDING}$",
+        most=FEW,  # file managers also number whole sets
     ),
     Rule(
         "numbered images of one name (NAME_0001, NAME_0002)",
@@ -164,14 +167,12 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
             groups.setdefault(group, []).append(number)
             if key[1]:
                 marked.add(group)
-        groups = {key: each for key, each in groups.items() if len(each) > 1 and key in marked}
+        groups = {key: each for key, each in groups.items() if 1 < len(each) <= rule.most and key in marked}
         groups = _without_classes(groups, places, surveys, labels)
         if not groups or max(map(len, groups.values())) > LARGEST * len(places):
             continue
-        # File managers also number whole sets: NAME (1) to NAME (300).
-        certain = rule.certain and max(map(len, groups.values())) <= FEW
-        likeness = None if certain else _likeness(list(groups.values()), thumbnails, labels, rng)
-        if not certain and likeness is None:
+        likeness = None if rule.certain else _likeness(list(groups.values()), thumbnails, labels, rng)
+        if not rule.certain and likeness is None:
             continue
         setting = rf"([^/]+)/{rule.setting}" if prefixed and rule.key is not _folder else rule.setting
         add(rule.what, groups, likeness, setting)

@@ -69,7 +69,10 @@ def _insight(
 
 def _tiled(run: ComparedRun) -> str:
     """Returns a note on a run that detects in tiles."""
-    return f"{run.name} detects in tiles (data.tile={run.settings.data.tile}); its latency is that of one tile"
+    return (
+        f"{run.name} detects in tiles (data.tile={run.settings.data.tile}): its multiply-adds and latency, if shown, "
+        "are those of one tile"
+    )
 
 
 def _network(run: ComparedRun) -> str:
