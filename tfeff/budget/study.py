@@ -24,7 +24,7 @@ LENGTH = ("training.epochs", "training.validation_epochs", "schedule.warmup_epoc
 """Keys of how long a training is, and of what follows from that."""
 
 A_FEW_MORE = 1.5
-"""Times the images of a trial, as with at least three folds."""
+"""Largest ratio of all training images to those of a trial: that of three folds."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ class Study:
         Args:
             teacher: workdir of a run that is imitated, also on the unlabeled images of the config.
         """
-        experiment = self._experiment(self.networks[name], self._compared_as(), precision, pace)
+        experiment = self._experiment(self.networks[name], self._images_for_rules(), precision, pace)
         size = self.image_size
         if size is None and _center_crop(experiment.task) is None:
             size = experiment.model.resolution
@@ -220,11 +220,11 @@ class Study:
         }
         return config.replaced(experiment, values)
 
-    def _compared_as(self) -> LabeledImages | AnnotatedImages:
-        """Returns all training images, as the rules see them.
+    def _images_for_rules(self) -> LabeledImages | AnnotatedImages:
+        """Returns the images by which the rules train the choice: all, or the most with which they train the same
+        layers as in trials.
 
-        These train as many layers as in trials, so that what is delivered is what was compared, even if a few more
-        images would be enough for all layers.
+        If all images are only a few more than in a trial, what is delivered should be what was compared.
         """
         limit = dense.FEW if self.detects else rules.ALL_LAYERS
         few = self.counted.count < limit <= self.whole.count <= A_FEW_MORE * self.counted.count

@@ -27,7 +27,7 @@ PRECISIONS = ("float32", "bfloat16", "int8")
 """Precisions in which exported models compute."""
 REQUIRED_FORMATS: Mapping[str, str] = {"bfloat16": "openvino", "int8": "litert"}
 """Precision -> the only format that can be exported in it. All can in float32."""
-UNUSED = (*("weights", "dropout", "survival_probability", "mean", "std", "bn_momentum", "bn_epsilon", "synchronized"),)
+UNUSED = "weights", "dropout", "survival_probability", "mean", "std", "bn_momentum", "bn_epsilon", "synchronized"
 """Keys of `experiment.model` that change no cost."""
 RELATIVE = "x"
 """Unit of multiples of the baseline's cost."""

@@ -2,9 +2,9 @@
 
 After Tkachenko et al. 2023, "ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data"
 (arXiv:2309.00832), section 3: objects that were overlooked, badly located or given another class. Here, objects that no
-detection confirms are a fourth kind, and each suspect is ranked on its own, not each image. Neighbors often overlap:
-a detection that fits another annotation cannot show that a box is misplaced, and one that fits another of its own class
-not that a class is wrong that has a detection, too.
+detection confirms are a fourth kind, and each suspect is ranked on its own, not each image. Neighbors often overlap: a
+detection that fits another annotation does not show that a box is misplaced. If it has the class of that annotation, it
+does not show either that a class is wrong, unless nothing else was detected there.
 """
 
 from collections.abc import Sequence
@@ -123,9 +123,10 @@ def _contradicted(
     on, well = overlaps >= SAME, overlaps >= WELL
     own, fitting = (float(scores[each & same].max(initial=0.0)) for each in (on, well))
     least = SUPPORTED * threshold
-    others, further = (np.where(on & ~same & each, scores, 0.0) for each in (True, ~explained))
-    # A detection of another object at this place contradicts only what no other detection speaks about.
-    other = further if max(own, float(further.max(initial=0.0))) >= least else others
+    others = np.where(on & ~same, scores, 0.0)
+    unexplained = np.where(explained, 0.0, others)
+    # The detection of a neighbor counts only if nothing else was detected here.
+    other = unexplained if max(own, float(unexplained.max(initial=0.0))) >= least else others
     poor = np.where(same & free & ~well & (overlaps >= APART), scores, 0.0)
     index, misplaced = int(other.argmax()), int(poor.argmax())
     if other[index] >= least and other[index] > own and other[index] >= poor[misplaced]:

@@ -276,8 +276,9 @@ def batch_size(count: int, image_bytes: int = 0) -> Choice:
 
 
 def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
-    """Returns the number of epochs, within `EPOCHS`: for `UPDATES` updates, in smaller batches than those of
-    `batch_size` for as many images.
+    """Returns the number of epochs for `UPDATES` updates, within `EPOCHS`.
+
+    Batches that are smaller than usual see as many images as usual.
 
     Args:
         count: number of training images.

@@ -420,9 +420,13 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     start, detector = warm_start(model), dict[str, Choice]()
     if "task.name" not in kept:
         detector["task.name"] = dense.DETECTOR
-        own = None if run is None or any(key.startswith("task.") for key in kept) else run.task
-        if isinstance(own, ObjectDetectionSettings) and not isinstance(own, FastRCNNSettings):
-            detector["task.name"] = Choice(own.name, f"the detector of {model.weights}")
+        if (
+            run is not None
+            and isinstance(run.task, ObjectDetectionSettings)
+            and not isinstance(run.task, FastRCNNSettings)
+            and not any(key.startswith("task.") for key in kept)
+        ):
+            detector["task.name"] = Choice(run.task.name, f"the detector of {model.weights}")
         settings = config.chosen(settings, {key: choice.value for key, choice in detector.items()}, kept)
     network = {
         **rules.network(model, start),
@@ -474,9 +478,7 @@ def _trainval(data: Data, seed: int, kept: Set[str]) -> dict[str, Choice]:
         data, seed: as for `annotated_images`.
         kept: dotted keys of an experiment that are set.
     """
-    if not kept.isdisjoint({"data.train_split", "data.validation_split"}):
-        return {}
-    if not has_trainval(data, seed):
+    if not kept.isdisjoint({"data.train_split", "data.validation_split"}) or not has_trainval(data, seed):
         return {}
     why = "images to train and to validate on; data.validation_fraction of them is held out"
     return {"data.train_split": Choice("trainval", why)}

@@ -31,7 +31,7 @@ from tfeff.serving.batch_predictors import RuntimePredictor
 from tfeff.serving.exportable import FORMATS
 from tfeff.serving.exported import ExportedModel
 from tfeff.serving.image_model import STACKED_BYTES, SavedImageModel
-from tfeff.serving.latencies import surroundings
+from tfeff.serving.latencies import environment
 from tfeff.tasks.task import INPUTS, Batches, BatchPredictor, Predictions
 from tfeff.training.latency import alternate
 from tfeff.training.plan import Plan
@@ -290,7 +290,7 @@ class Runtimes:
         try:
             record = checked.read_json(self._record, "", {"here": dict, "choices": dict})
             choices = {name: Choice(**each) for name, each in record["choices"].items()}
-            return choices if record["here"] == surroundings() else {}
+            return choices if record["here"] == environment() else {}
         except (UserError, TypeError):  # it can be measured again
             return {}
 
@@ -298,7 +298,7 @@ class Runtimes:
         choices = {name: asdict(each) for name, each in (self._known() | {purpose: choice}).items()}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            checked.write_json(self._record, {"here": surroundings(), "choices": choices})
+            checked.write_json(self._record, {"here": environment(), "choices": choices})
         except OSError as error:  # it is measured again
             self._say(f"{self._record} cannot be written: {brief(error)}")
 

@@ -205,7 +205,7 @@ def this_machine() -> dict[str, Any]:
     return {"processor": resources.processor(), "architecture": platform.machine(), "cores": resources.cores()}
 
 
-def surroundings() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """Returns what a latency depends on besides the model: this machine, its GPUs, and the versions of the runtimes."""
     versions = {each: _version(each) for each in ("tensorflow", "onnxruntime", "tf2onnx", "openvino")}
     return {**this_machine(), "gpus": len(resources.gpus()), **versions}

@@ -134,7 +134,7 @@ def evaluate_run(
         model = trained_model(workdir, plan=plan)
     source = source or selection.open_source(plan.images)
     with as_before(deterministic=plan.training.deterministic), reporter.bars():
-        # The list of the images that cannot be decoded spares decoding all of them once more.
+        # Known unreadable images are listed there, so not all images have to be decoded to find them.
         wanted = dataclasses.replace(plan.images, directory=workdir.unreadable)
         read = split_images(workdir, wanted, split, reporter, source)
         split, images, notes = read.split, read.images, read.notes

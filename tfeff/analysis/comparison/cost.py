@@ -13,7 +13,7 @@ from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.serving import run as serving
 from tfeff.serving import timing
 from tfeff.serving.exported import SAVED_MODEL
-from tfeff.serving.latencies import surroundings
+from tfeff.serving.latencies import environment
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         UserError: a format cannot express one of the models, or its package is not installed.
     """
     key = " ".join(
-        [*(f"{name}={value}" for name, value in surroundings().items()), *formats, *(run.key for run in compared)]
+        [*(f"{name}={value}" for name, value in environment().items()), *formats, *(run.key for run in compared)]
     )
     found = stored_latencies(path, key)
     if found is None:
@@ -78,7 +78,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         costs.append(
             Cost(
                 params=run.network.predictor().count_params(),
-                macs=None if run.reads_regions or _in_other_tiles(run, compared) else _macs(run.network),
+                macs=_macs(run.network) if _costs_are_of_images(run, compared) else None,
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
                 imagenet_top1=_imagenet_top1(run.settings.model),
@@ -87,10 +87,13 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
     return costs
 
 
-def _in_other_tiles(run: ComparedRun, compared: Sequence[ComparedRun]) -> bool:
-    """Returns whether a run detects in tiles, and some of the others not in these: an image has several of them."""
+def _costs_are_of_images(run: ComparedRun, compared: Sequence[ComparedRun]) -> bool:
+    """Returns whether the costs of a network can be compared with those of the others.
+
+    They cannot if it also reads region proposals, or if it detects in several tiles of an image, and others do not.
+    """
     tiles = {(each.settings.data.tile, each.settings.data.tile_overlap) for each in compared}
-    return run.settings.data.tile is not None and len(tiles) > 1
+    return not run.reads_regions and (run.settings.data.tile is None or len(tiles) == 1)
 
 
 def _macs(network: models.Network) -> int | None:
@@ -98,12 +101,6 @@ def _macs(network: models.Network) -> int | None:
         return models.complexity.count(network, regions=network.regions).macs
     except UserError:  # a layer of an own backbone
         return None
-
-
-def known_macs(costs: Sequence[Cost]) -> list[int] | None:
-    """Returns the multiply-adds of all models; None if those of any are unknown."""
-    macs = [cost.macs for cost in costs if cost.macs is not None]
-    return macs if len(macs) == len(costs) else None
 
 
 def _imagenet_top1(section: Architecture) -> float | None:
@@ -138,8 +135,8 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
         exported = {
             (number, format): _exported(run, format, Path(directory) / f"{number}_{format}")
             for number, run in enumerate(compared)
-            if not run.reads_regions and not _in_other_tiles(run, compared)
-            if run.settings.data.image_size != "original"  # which has no time of its own
+            if _costs_are_of_images(run, compared)
+            if run.settings.data.image_size != "original"  # images of any size take no certain time
             for format in formats
         }
         timed = timing.time_alternately(list(exported.values()), threads=timing.tensorflow_threads())

@@ -165,7 +165,7 @@ def read_splits(
     notes = dict.fromkeys(note for each in read for note in each.notes)
     first = read[0].images.dataset.uncut
     if any(_areas(first) != _areas(each.images.dataset.uncut) for each in read[1:]):
-        notes[f"small, medium and large are by the areas in {first.name}, which are others for some of the runs"] = None
+        notes[f"sizes of objects (small, medium, large) are those of {first.name}; some runs have other areas"] = None
     return read[0].split, [each.images for each in read], list(notes)
 
 
@@ -188,14 +188,14 @@ def require_same_examples(first: tuple[ComparedRun, Dataset], second: tuple[Comp
     same = left.channels == right.channels and left.fingerprint == right.fingerprint
     if not same:
         ours, theirs = ([each.images.digest(index) for index in range(len(each))] for each in (left, right))
-        if sorted(ours) == sorted(theirs) and ours != theirs:
+        if sorted(ours) != sorted(theirs):
             raise UserError(
-                f"{names}: the same images in another order in {left.name} and {right.name}; compare runs of one copy "
-                "of the dataset, since names of files decide the order"
+                f"{names} are evaluated on different examples: those of {left.name} and of {right.name}; {remedy}"
             )
         if ours != theirs:
             raise UserError(
-                f"{names} are evaluated on different examples: those of {left.name} and of {right.name}; {remedy}"
+                f"{names}: the same images in another order in {left.name} and {right.name}; compare runs of one copy "
+                "of the dataset, since the names of the files decide the order"
             )
     if not _same_labels(left, right):
         raise UserError(

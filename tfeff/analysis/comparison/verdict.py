@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfeff import evaluation
-from tfeff.analysis.comparison.cost import Cost, known_macs
+from tfeff.analysis.comparison.cost import Cost
 from tfeff.reporting.tables import percent
 
 LEVEL = 0.05
@@ -33,10 +33,9 @@ def verdict(
     if not tied:
         return "Its lead over all others is significant."
     text = f"Not separable from it: {', '.join(names[i] for i in tied)}."
-    known = known_macs([costs[i] for i in (best, *tied)])
-    if known is None:
+    macs = {i: cost for i in (best, *tied) if (cost := costs[i].macs) is not None}
+    if len(macs) <= len(tied):  # those of some are not known
         return text
-    macs = dict(zip((best, *tied), known, strict=True))
     cheapest = min(tied, key=lambda i: macs[i])
     if macs[cheapest] < macs[best]:
         share = percent(macs[cheapest] / macs[best])

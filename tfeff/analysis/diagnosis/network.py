@@ -29,9 +29,10 @@ from tfeff.training.state import weights_for_evaluation
 
 PREDICTED = 256
 """Training images for which the network predicts, at most."""
-UNABLE = "The network predicts even its training images badly, so it cannot show which annotations are wrong."
 EXPLAINED = 6
 """Detections that are explained."""
+UNABLE = "The network predicts even its training images badly, so it cannot show which annotations are wrong."
+"""Why there are no suspects."""
 
 _Predictions = tuple[Link, bool | None, dict[str, Figure], Suspects]
 """The link of the predictions, whether the network has learned the training images (None: unknown), figures, and
