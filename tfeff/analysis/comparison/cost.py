@@ -39,8 +39,8 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds for one image; None if those of a layer of the user's own are unknown, region proposals cost
-            more, or not all of the compared models detect in the same tiles.
+        macs: multiply-adds for one image, without those of region proposals; None if those of a layer of the user's own
+            are unknown, or only some of the compared models read region proposals or detect in the same tiles.
         weights_bytes: size of the file with the final weights.
         latencies: latencies by format; none for models whose input includes region proposals, or images of any size,
             and without the same tiles.
@@ -78,7 +78,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         costs.append(
             Cost(
                 params=run.network.predictor().count_params(),
-                macs=_macs(run.network) if _costs_are_of_images(run, compared) else None,
+                macs=_macs(run.network) if _costs_are_comparable(run, compared) else None,
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
                 imagenet_top1=_imagenet_top1(run.settings.model),
@@ -87,13 +87,15 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
     return costs
 
 
-def _costs_are_of_images(run: ComparedRun, compared: Sequence[ComparedRun]) -> bool:
+def _costs_are_comparable(run: ComparedRun, compared: Sequence[ComparedRun]) -> bool:
     """Returns whether the costs of a network can be compared with those of the others.
 
     They cannot if it also reads region proposals, or if it detects in several tiles of an image, and others do not.
     """
     tiles = {(each.settings.data.tile, each.settings.data.tile_overlap) for each in compared}
-    return not run.reads_regions and (run.settings.data.tile is None or len(tiles) == 1)
+    if run.reads_regions and not all(each.reads_regions for each in compared):
+        return False
+    return run.settings.data.tile is None or len(tiles) == 1
 
 
 def _macs(network: models.Network) -> int | None:
@@ -135,7 +137,7 @@ def _measured(compared: Sequence[ComparedRun], formats: Sequence[str]) -> list[d
         exported = {
             (number, format): _exported(run, format, Path(directory) / f"{number}_{format}")
             for number, run in enumerate(compared)
-            if _costs_are_of_images(run, compared)
+            if _costs_are_comparable(run, compared) and not run.reads_regions  # proposals take most of the time
             if run.settings.data.image_size != "original"  # images of any size take no certain time
             for format in formats
         }
