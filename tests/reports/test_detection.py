@@ -252,6 +252,18 @@ def test_the_gallery_of_objects_that_were_not_found_is_at_the_score_threshold(ma
         assert len(shown) == min(len(missing), GALLERY_IMAGES)
 
 
+def test_objects_that_were_not_found_are_of_many_images_and_classes(make_objects: Any) -> None:
+    box = [0.0, 0.0, 10.0, 10.0]
+    truth = [make_objects([box] * 8, [0] * 7 + [1]), make_objects([box], [0]), make_objects([box], [1])]
+    nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    report = detection_report([nothing] * 3, truth, ("ant", "bee"), resamples=10)
+    images: Any = Images(["1.png", "2.png", "3.png"], ("ant", "bee"), truth)
+    shown = galleries(report, [nothing] * 3, images, lambda _: np.zeros((100, 100, 3), np.uint8))["not_found"]
+    captions = [text for _, text in shown]
+    assert captions[:3] == ["ant in 1.png", "bee in 3.png", "ant in 2.png"]
+    assert captions[3:] == ["ant in 1.png"] * 3
+
+
 def test_an_object_with_a_badly_placed_box_is_not_found_but_not_missed() -> None:
     truth = Objects([[0, 0, 10, 10]], [0])
     found = Detections(np.array([[0, 0, 10, 30]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32))

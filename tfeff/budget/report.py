@@ -173,8 +173,8 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
 
 
 def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the networks that competed."""
-    return [
+    """Returns the networks that competed, without columns that hold nothing."""
+    table = [
         {
             "network": row["name"],
             **{
@@ -193,6 +193,8 @@ def _table(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> list[dict[s
         for row in rows
         if row["id"] in findings.candidates
     ]
+    filled = {column for row in table for column, value in row.items() if value not in (None, "", 0)}
+    return [{column: value for column, value in row.items() if column in filled} for row in table]
 
 
 def _json(findings: Findings, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

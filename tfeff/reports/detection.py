@@ -1,6 +1,7 @@
 """Evaluation of detectors, and of R-CNN's regions. A report is `tfeff.evaluation.DetectionReport.to_dict`."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from tfeff.reporting import tables
 from tfeff.reporting.box_drawing import DetectedImage
 from tfeff.reporting.classification import confusion_figure, per_class_figure
 from tfeff.reporting.detection import ERROR_NAMES, detection_errors_figure, precision_recall_figure
+from tfeff.reporting.figure import known
 from tfeff.reporting.gallery import LEGEND, detection_gallery_figure
 from tfeff.reports.evaluator import Evaluation, Evaluator, Picture, metric_row, short_names
 from tfeff.tasks.object_detection import MEAN_AP, THRESHOLD, detection_threshold, detections, whole_images
@@ -272,7 +274,7 @@ def error_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "error type": ERROR_NAMES[kind],
             at: error["count_at_threshold"],
             "at any score": error["count"],
-            "mAP gain if fixed": error["gain"],
+            "mAP gain if fixed, points": f"{100 * error['gain']:.1f}" if known(error["gain"]) else None,
         }
         for kind, error in report["errors"].items()
     ]
@@ -344,11 +346,27 @@ def galleries(
         for title, chosen in (("worst", order[:GALLERY_IMAGES]), ("best", order[::-1][:GALLERY_IMAGES]))
     }
     matching, missing = report.matching, list[tuple[DetectedImage, str]]()
-    for number in np.flatnonzero(_not_found(report))[:GALLERY_IMAGES]:
+    for number in _of_all_images(report, np.flatnonzero(_not_found(report)))[:GALLERY_IMAGES]:
         image = int(matching.object_image[number])
         view = detected(image).crop(images.objects[image].boxes_yxyx[matching.object_index[number]])
         missing.append((view, f"{names[matching.object_label[number]]} in {short[images.ids[image]]}"))
     return {**shown, "not_found": missing} if missing else shown
+
+
+def _of_all_images(report: DetectionReport, objects: np.ndarray) -> np.ndarray:
+    """Returns numbers of objects in another order: one of each image before a second one, and likewise of classes."""
+    of_image = _earlier(report.matching.object_image[objects])
+    return objects[np.lexsort((_earlier(report.matching.object_label[objects]), of_image))]
+
+
+def _earlier(values: np.ndarray) -> list[int]:
+    """Returns how many values before each one are equal to it."""
+    seen = Counter[int]()
+    counts = []
+    for value in values.tolist():
+        counts.append(seen[value])
+        seen[value] += 1
+    return counts
 
 
 REGION_METRICS = ("accuracy", CALLED_BACKGROUND, BACKGROUND_RECALL)
