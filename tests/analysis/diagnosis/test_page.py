@@ -185,7 +185,7 @@ def test_boxes_of_suspects_are_drawn_where_they_are(tmp_path: Path) -> None:
     assert json.loads(numbers.read_text())["suspects"] == rows
     kinds = [line.split(",")[1] for line in table.read_text().splitlines()]
     assert kinds == ['"kind"', '"missing"', '"class"']
-    assert "The first 2 of 2 suspects" in page.read_text()
+    assert "All suspects" in page.read_text()
     report.save(tmp_path / "out", "command")
     assert not table.exists()  # of an earlier analysis
 

@@ -314,8 +314,8 @@ def _suspects(suspects: Suspects) -> Iterator[html.Part]:
     rows = suspects.rows()
     if rows:
         first = [{key: row[key] for key in COLUMNS} for row in rows[:LISTED]]
-        caption = f"The first {len(first):,} of {len(rows):,} suspects; suspects.csv has all, with boxes in pixels."
-        yield html.table(first, caption)
+        title = f"The first {len(first):,} of {len(rows):,} suspects" if len(first) < len(rows) else "All suspects"
+        yield html.details(title, [html.table(first, "In suspects.csv, all of them have their boxes in pixels.")])
 
 
 def _around(*boxes: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:
