@@ -48,7 +48,7 @@ a:focus-visible, summary:focus-visible, .scroll:focus-visible { outline: 3px sol
 .skip:focus { position: static; }
 summary { cursor: pointer; padding: 0.4rem 0; font-weight: 600; }
 details { border-left: 3px solid var(--line); padding-left: 0.8rem; margin: 0.8rem 0; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(9.5rem, 45%), 1fr)); gap: 0.9rem;
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(8.5rem, 45%), 1fr)); gap: 0.9rem;
   list-style: none; margin: 1rem 0; padding: 0; }
 .gallery figure { margin: 0; }
 .gallery img { width: 100%; max-width: 14rem; image-rendering: auto; }

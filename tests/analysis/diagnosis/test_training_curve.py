@@ -46,6 +46,10 @@ def test_a_network_that_has_learned_had_no_fault(tmp_path: Path) -> None:
     assert len(found.notes) == 1
 
 
+def test_a_short_training_was_enough_for_a_network_that_has_learned(tmp_path: Path) -> None:
+    assert not link(tmp_path, FALLING, learned=True, updates=60).notes
+
+
 def test_what_is_unknown_to_have_failed_is_a_note(tmp_path: Path) -> None:
     found = link(tmp_path, [4.0, 3.99, 3.98], learned=None, updates=10)
     assert found.status == "fine"

@@ -64,6 +64,7 @@ def write_page(
     def drawn(*names: str) -> list[html.Part]:
         return [html.figure(figures[name], FIGURES[name]) for name in names if name in figures]
 
+    boxes = any(images.has_objects for images in splits.values())
     sections: dict[str, Sequence[html.Part]] = {
         "What is wrong": [*_links(diagnosis)],
         "Images and classes": [*_annotated(splits), *_classes(splits, quality, figures)],
@@ -71,7 +72,7 @@ def write_page(
         "Copies": [*_copies(quality)],
         "Odd images": [*_odd(quality)],
         "Groups that splits separate": [*_groups(quality)],
-        "Labels and boxes that look wrong": [*_suspects(suspects)],
+        f"{'Labels and boxes' if boxes else 'Labels'} that look wrong": [*_suspects(suspects, boxes)],
         "Network": drawn("boxes", "training", "recall", "scores", "saliency"),
         "Command": [html.command(command)],
     }
@@ -284,16 +285,17 @@ def _groups(quality: Quality) -> Iterator[html.Part]:
         yield from _group_galleries(quality, grouping.across)
 
 
-def _suspects(suspects: Suspects) -> Iterator[html.Part]:
+def _suspects(suspects: Suspects, boxes: bool) -> Iterator[html.Part]:
     if suspects.why_none:
         yield html.paragraph(suspects.why_none)
     if not suspects.found:
         return
     number = ", ".join(f"{len(images):,} of {split}" for split, images in suspects.images.items())
     yield html.paragraph(
-        f"The network predicted images that it was not trained on: {number or 'none'}. Green: annotated; red: "
-        "detected. If the network is weak, many of these are its own errors: look at the images. To examine the "
-        "training images, train a run for each fold (data.folds, data.fold), and analyze each."
+        f"The network predicted images that it was not trained on: {number or 'none'}. "
+        f"{'Green: annotated; red: detected. ' if boxes else ''}If the network is weak, many of these are its own "
+        "errors: look at the images. To examine the training images, train a run for each fold (data.folds, "
+        "data.fold), and analyze each."
     )
     for kind, found in suspects.found.items():
         pictures = [
@@ -315,7 +317,8 @@ def _suspects(suspects: Suspects) -> Iterator[html.Part]:
     if rows:
         first = [{key: row[key] for key in COLUMNS} for row in rows[:LISTED]]
         title = f"The first {len(first):,} of {len(rows):,} suspects" if len(first) < len(rows) else "All suspects"
-        yield html.details(title, [html.table(first, "In suspects.csv, all of them have their boxes in pixels.")])
+        caption = f"suspects.csv has all{', with boxes in pixels' if boxes else ''}."
+        yield html.details(title, [html.table(first, caption)])
 
 
 def _around(*boxes: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64] | None:

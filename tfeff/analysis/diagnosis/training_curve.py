@@ -168,7 +168,7 @@ def _stalled(curve: _Curve) -> Iterator[Finding]:
 
 
 def _short(curve: _Curve) -> Iterator[Finding]:
-    if curve.updates >= limit("few_updates"):
+    if curve.updates >= limit("few_updates") or curve.learned:
         return
     yield Finding(
         what=f"training was short: {curve.updates:,} updates in {len(curve.rows)} epochs.",
