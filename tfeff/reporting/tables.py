@@ -34,7 +34,7 @@ def cell(value: object) -> str:
     """Formats a value: four decimals, a thousands separator, an en dash for None and NaN.
 
     >>> [cell(value) for value in (0.87654321, 5330564, None, float("nan"), "ant", 1e-7, True, 1234.5)]
-    ['0.8765', '5,330,564', '–', '–', 'ant', '1.000e-07', 'yes', '1,234.5']
+    ['0.8765', '5,330,564', '–', '–', 'ant', '1e-07', 'yes', '1,234.5']
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return UNDEFINED
@@ -44,7 +44,7 @@ def cell(value: object) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         if value and abs(value) < 1e-3:
-            return f"{value:.3e}"
+            return f"{value:.3g}"
         return f"{value:,.4f}" if abs(value) < 100 else f"{value:,.1f}"
     return " ".join(printable(str(value)).split())
 

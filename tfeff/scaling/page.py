@@ -71,9 +71,8 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
             "adjusted for several comparisons.",
         ),
         *([html.table(result.rates, RATES)] if result.rates else []),
-        *shown(
-            "single_against_compound", "methods", *(name for name in captions if name.startswith("method_")), "latency"
-        ),
+        *shown("single_against_compound"),
+        html.columns(shown("methods", *(name for name in captions if name.startswith("method_")), "latency")),
     ]
     family: list[html.Part] = [
         html.table(result.family, "Members of the family. Latency: one image, one process."),
@@ -93,7 +92,11 @@ def page(result: Result, directory: Path, command: str, captions: Mapping[str, s
         "Coefficients": coefficients,
         "Networks trained for the coefficients": [
             *shown("candidates", "allocation"),
-            *([html.table(result.trainings, "All trainings, in their order.")] if result.trainings else []),
+            *(
+                [html.details("All trainings, in their order", [html.table(result.trainings)])]
+                if result.trainings
+                else []
+            ),
         ],
         "Scaling methods compared": comparison if result.points else [],
         "Family": family,
@@ -174,7 +177,7 @@ def _coefficients(result: Result) -> str:
         nominal = f"Of neck and heads: depth {family.neck_depth:.3f}, width {family.neck_width:.3f}"
     return (
         f"Depth α = {family.alpha:.3f}, width β = {family.beta:.3f}, resolution γ = {family.gamma:.3f}. {nominal}; the "
-        f"real multiply-adds at φ = {phi:g} are {member.relative['macs']:.3f} times the baseline's. {family.finding}"
+        f"real multiply-adds at φ = {phi:g} are {member.relative['macs']:.3f} times the baseline's."
     )
 
 
