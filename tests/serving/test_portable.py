@@ -123,21 +123,23 @@ def test_embedders_return_the_same_vectors_of_length_1(format: str, embedder: tr
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("format", "end_to_end"),
+    ("format", "peaks"),
     [
-        ("saved_model", True),
-        ("litert", False),
-        ("openvino", True),
-        *(thorough(*case) for case in [("saved_model", False), ("litert", True), ("openvino", False)]),
-        *(thorough("onnx", end_to_end) for end_to_end in (False, True)),
+        ("saved_model", "task.network.end_to_end=true"),
+        ("litert", ""),
+        ("litert", "task.suppression.kind=peaks"),
+        ("openvino", "task.network.end_to_end=true"),
+        *(thorough(*case) for case in [("saved_model", ""), ("litert", "task.network.end_to_end=true")]),
+        *(thorough(format, "task.suppression.kind=peaks") for format in ("saved_model", "openvino")),
+        *(thorough("onnx", setting) for setting in ("", "task.network.end_to_end=true", "task.suppression.kind=peaks")),
     ],
 )
-def test_predictions_without_duplicates_are_not_suppressed(format: str, end_to_end: bool, tmp_path: Path) -> None:
+def test_peaks_are_not_suppressed(format: str, peaks: str, tmp_path: Path) -> None:
     skip_without_converter(format)
-    overrides = ("task.network.end_to_end=true",) if end_to_end else ()
+    overrides = (peaks,) if peaks else ()
     task, network = shared_detector("yolo", *overrides)
     predictor = task.predictor(network)
-    assert ("one_to_many_logits" in network.output) == end_to_end
+    assert ("one_to_many_logits" in network.output) == ("end_to_end" in peaks)
     assert "one_to_many_logits" not in predictor.output
     if format == "saved_model":
         savedmodel.export(
@@ -158,7 +160,7 @@ def test_predictions_without_duplicates_are_not_suppressed(format: str, end_to_e
             suppresses = any("NON_MAX_SUPPRESSION" in each["op_name"] for each in made._get_ops_details())
         found = runner(format, tmp_path)(images=IMAGE)
         expected = portable.function(predictor, task, batch_size=1)(IMAGE)
-    assert suppresses == (not end_to_end)
+    assert suppresses == (not peaks)
     assert found["count"] == expected["count"] > 0
     image_of = (tuple(each[name][0] for name in ("boxes", "labels", "scores")) for each in (found, expected))
     assert_same_detections(*image_of, box_atol=1e-2)

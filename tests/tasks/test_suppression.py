@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfeff import config
 from tfeff.boxes import iou
-from tfeff.tasks.suppression import strongest, suppress
+from tfeff.tasks.suppression import peaks, strongest, suppress
 
 
 def random_predictions(images: int = 3, count: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -148,3 +148,16 @@ def test_no_images_have_no_strongest_pairs() -> None:
     assert {name: tuple(values.shape) for name, values in found.items()} == {
         "boxes": (0, 100, 4), "scores": (0, 100), "labels": (0, 100), "count": (0,)
     }  # fmt: skip
+
+
+def test_peaks_are_the_highest_among_their_neighbors_in_a_level() -> None:
+    grids = [(5, 7), (3, 4), (1, 1)]
+    scores = np.random.default_rng(0).random((2, 35 + 12 + 1, 3), np.float32)
+    found, start = peaks(tf.constant(scores), grids).numpy(), 0
+    for rows, columns in grids:
+        level = scores[:, start : start + rows * columns].reshape(2, rows, columns, 3)
+        for (image, row, column, label), score in np.ndenumerate(level):
+            around = level[image, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, label]
+            assert found[image, start + row * columns + column, label] == (score == around.max())
+        start += rows * columns
+    assert 3 * 2 <= found.sum() < found.size / 4

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import tensorflow as tf
 
 from tests.tasks.detection_batches import batch_of, is_hidden, outputs_of
@@ -13,7 +14,7 @@ from tfeff.errors import UserError
 from tfeff.tasks.imitation import dense_difference
 from tfeff.tasks.losses import complete_iou
 from tfeff.tasks.object_detection import MEAN_AP
-from tfeff.tasks.suppression import NAMES, strongest, suppress
+from tfeff.tasks.suppression import NAMES, peaks, strongest, suppress
 from tfeff.tasks.task import predictions
 from tfeff.tasks.yolo import YoloTask
 
@@ -154,8 +155,11 @@ def test_detections_are_the_best_candidates_of_one_pair_of_heads() -> None:
     )
     task = YoloTask(section)
     network, outputs = outputs_of(task, classes=3, levels=LEVELS, seed=0)
-    found = task.decode(outputs)
+    found = task.decode(outputs | {"peaks": peaks(outputs["logits"], [(8, 8), (4, 4)])})
     scores = tf.sigmoid(outputs["logits"]).numpy()
+    grids = scores[:, :64].reshape(4, 8, 8, 3), scores[:, 64:].reshape(4, 4, 4, 3)
+    highest = [scipy.ndimage.maximum_filter(grid, (1, 3, 3, 1), mode="constant").reshape(4, -1, 3) for grid in grids]
+    scores = np.where(scores == np.concatenate(highest, axis=1), scores, 0.0)
     np.testing.assert_allclose(found["scores"], np.sort(scores.reshape(4, -1), axis=1)[:, :-8:-1], rtol=1e-6)
     assert task.predictor(network).output.keys() == {"logits", "distances"}
     image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
@@ -187,10 +191,20 @@ def test_both_pairs_of_heads_imitate_those_of_the_teachers() -> None:
 
 @pytest.mark.parametrize("change", ["kind=gaussian", "overlap=0.6", "class_agnostic=true", "candidates=300"])
 def test_settings_of_suppression_are_refused_without_it(change: str) -> None:
-    overrides = ["task.name=yolo", "task.network.end_to_end=true", "task.suppression.detections=300"]
-    config.override(config.Experiment(), overrides)
-    with pytest.raises(UserError, match=r"task\.suppression\.\w+ is .* nothing is suppressed"):
-        config.override(config.Experiment(), [*overrides, f"task.suppression.{change}"])
+    given = config.override(config.Experiment(), ["task.name=yolo", "task.suppression.detections=300"])
+    for setting in ("task.network.end_to_end=true", "task.suppression.kind=peaks"):
+        config.override(given, [setting])
+        if (change, setting) != ("kind=gaussian", "task.suppression.kind=peaks"):
+            with pytest.raises(UserError, match=r"task\.suppression\.\w+ is .*: .*peaks"):
+                config.override(given, [setting, f"task.suppression.{change}"])
+
+
+@pytest.mark.parametrize("name", ["efficientdet", "anchor_yolo", "grid", "faster_rcnn", "rcnn"])
+def test_peaks_are_refused_if_a_cell_has_several_boxes(name: str) -> None:
+    overrides = [f"task.name={name}", "task.suppression.kind=peaks", "task.suppression.candidates=none"]
+    overlap = f"task.suppression.overlap={config.Suppression.overlap}"
+    with pytest.raises(UserError, match=r"task\.suppression\.kind is 'peaks'"):
+        config.override(config.Experiment(), [*overrides, overlap])
 
 
 @pytest.mark.slow
@@ -211,24 +225,27 @@ def test_a_trained_detector_has_no_duplicates_without_suppression(tmp_path: Path
     objects = sum(len(each.labels) for each in images.objects)
 
     def outputs_of_both(batch: dict) -> dict:
-        """Detections of each pair of heads, with and without suppression."""
+        """Detections of each pair of heads, with and without suppression, and those of the task."""
+        made = task.forward(network, batch, training=False)
         return {
             f"{select.__name__} {heads} {name}": values
-            for heads, outputs in enumerate(task.branches(task.forward(network, batch, training=False)))
+            for heads, outputs in enumerate(task.branches(made))
             for select in (suppress, strongest)
             for name, values in select(*task.candidates(outputs), experiment.task.suppression).items()
-        }
+        } | {f"peaks {name}": values for name, values in task.decode(made).items()}
 
     found = predictions(outputs_of_both, pipeline)
     scores = {
         key: task.score({**found, **{name: found[f"{key} {name}"] for name in NAMES}}, pipeline)[MEAN_AP]
-        for key in ("suppress 0", "strongest 0")
+        for key in ("suppress 0", "strongest 0", "peaks")
     }
-    assert scores["strongest 0"] == pytest.approx(row[f"validation_{MEAN_AP}"])
+    assert scores["peaks"] == pytest.approx(row[f"validation_{MEAN_AP}"])
     assert scores["suppress 0"] == pytest.approx(scores["strongest 0"], abs=0.02)
+    assert scores["suppress 0"] == pytest.approx(scores["peaks"], abs=0.02)
     count = {name: int((values > 0.1).sum()) for name, values in found.items() if name.endswith("scores")}
     assert count["strongest 0 scores"] == pytest.approx(objects, abs=1)
     assert count["suppress 0 scores"] == pytest.approx(count["strongest 0 scores"], abs=1)
+    assert count["peaks scores"] == pytest.approx(count["suppress 0 scores"], abs=1)
     # The other pair of heads needs suppression.
     assert count["suppress 1 scores"] == pytest.approx(objects, abs=1)
     assert count["strongest 1 scores"] > 1.2 * objects

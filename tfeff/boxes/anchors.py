@@ -113,6 +113,10 @@ class Points:
         levels = [cells(level, size) for level in self.levels]
         return np.concatenate([np.tile(stride, (len(centers), 1)) for centers, stride in levels]).astype(np.float32)
 
+    def grids(self, size: tuple[int, int]) -> list[tuple[int, int]]:
+        """Returns the numbers of rows and columns of each level."""
+        return [(math.ceil(size[0] / 2**level), math.ceil(size[1] / 2**level)) for level in self.levels]
+
 
 def cells(level: int, size: tuple[int, int]) -> tuple[npt.NDArray[np.float64], tuple[float, ...]]:
     """Returns centers (y, x) of the cells of one level, [n, 2], and its stride in both directions, in pixels."""

@@ -22,14 +22,15 @@ class TTA(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Suppression(Section):
-    """From predictions to detections: threshold, non-maximum suppression, and limits. With
+    """From predictions to detections: threshold, non-maximum suppression, and limits. With `kind=peaks` and
     `task.network.end_to_end=true`, only `minimum_score` and `detections` apply."""
 
     KEY = "task.suppression"
 
-    kind: Literal["hard", "gaussian"] = "hard"
+    kind: Literal["hard", "gaussian", "peaks"] = "hard"
     """`hard` removes boxes that overlap a better one by more than `overlap`. `gaussian` (soft-NMS, arXiv:1704.04503)
-    lowers their scores by exp(-IoU^2 / sigma)."""
+    lowers their scores by exp(-IoU^2 / sigma). `peaks` (of `yolo` alone) compares no boxes: a cell detects a class if
+    none of its up to eight neighbors in the same level has a higher score for it (arXiv:1904.07850, section 4)."""
     overlap: Fraction = 0.5
     """`hard` removes a box if its IoU with a better one exceeds this."""
     sigma: Positive[float] = 0.5
@@ -46,9 +47,19 @@ class Suppression(Section):
     """At most this many detections per image remain."""
 
     def _check(self) -> None:
-        # `overlap` may stay: tasks and shipped configs set it for `hard`, and `kind` is a flag away.
-        if self.kind == "hard" and self.sigma != Suppression.sigma:
-            self.wrong("sigma", f"{Suppression.sigma}, or set task.suppression.kind=gaussian: hard does not use it")
+        # `overlap` may stay with `gaussian`: tasks and shipped configs set it for `hard`, and `kind` is a flag away.
+        if self.kind != "gaussian" and self.sigma != Suppression.sigma:
+            reason = f"{self.kind} does not use it"
+            self.wrong("sigma", f"{Suppression.sigma}, or set task.suppression.kind=gaussian: {reason}")
+        if self.kind == "peaks":
+            self.check_unused("peaks compare no boxes")
+
+    def check_unused(self, reason: str) -> None:
+        """Raises UserError if a setting is not its default that only the comparison of boxes uses."""
+        for key in ("overlap", "class_agnostic", "candidates"):
+            default = getattr(Suppression, key)
+            if getattr(self, key) != default:
+                self.wrong(key, f"{default!r}: {reason}")
 
     @property
     def entering(self) -> int:

@@ -25,6 +25,8 @@ from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
 from tfeff.networks.detectors import efficientdet, rcnn, yolo
 
+NO_PEAKS = "'hard' or 'gaussian': peaks are those of yolo"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings(Section):
@@ -269,6 +271,8 @@ class ObjectDetectionSettings(TaskSettings):
     """Objects in an image. The base of the detectors' sections."""
 
     IS_DETECTOR = IS_SCALABLE = TILES = True
+    HAS_PEAKS = False
+    """Whether `suppression.kind=peaks` is possible: a cell predicts one box."""
     READING = frozenset({"stretch"})
 
     network: Detector
@@ -315,6 +319,8 @@ class ObjectDetectionSettings(TaskSettings):
     def _check(self) -> None:
         super()._check()
         _require_own_backbone(self.network, self.published)
+        if self.suppression.kind == "peaks" and not self.HAS_PEAKS:
+            self.suppression.wrong("kind", NO_PEAKS)
         if self.teacher.features:
             self.teacher.wrong("features", "0: detectors imitate boxes and scores")
         if self.teacher.temperature != Teacher().temperature:
@@ -358,6 +364,7 @@ class YoloSettings(ObjectDetectionSettings):
     distributions (arXiv:2006.04388)."""
 
     IMPLEMENTATION = "tfeff.tasks.yolo:YoloTask"
+    HAS_PEAKS = True
 
     name: Literal["yolo"] = "yolo"
     network: yolo.Yolo = choice(yolo.TABLE, "yolo")
@@ -377,13 +384,18 @@ class YoloSettings(ObjectDetectionSettings):
     distance_weight: NotNegative[float] = 1.5
     """Factor of the distribution focal loss."""
 
+    @property
+    def detects_peaks(self) -> bool:
+        """Whether detections are peaks of the scores, instead of what non-maximum suppression leaves."""
+        return self.network.end_to_end or self.suppression.kind == "peaks"
+
     def _check(self) -> None:
         super()._check()
         if self.network.end_to_end:
-            for key in ("kind", "overlap", "class_agnostic", "candidates"):
-                default = getattr(Suppression(), key)
-                if getattr(self.suppression, key) != default:
-                    self.suppression.wrong(key, f"{default!r}: with task.network.end_to_end, nothing is suppressed")
+            reason = "with task.network.end_to_end, peaks are detected"
+            if self.suppression.kind == "gaussian":
+                self.suppression.wrong("kind", f"'hard' or 'peaks': {reason}")
+            self.suppression.check_unused(reason)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -581,6 +593,8 @@ class RCNNSettings(TaskSettings):
 
     def _check(self) -> None:
         super()._check()
+        if self.suppression.kind == "peaks":
+            self.suppression.wrong("kind", NO_PEAKS)
         default, head = rcnn.TABLE["rcnn"], self.network.head
         _require_own_backbone(self.network, default)
         unused = () if head == "joint" else ("hidden", "dropout", "l1", "class_boxes")

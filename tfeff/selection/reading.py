@@ -276,7 +276,7 @@ def detections_note(wanted: Request, dataset: Dataset) -> tuple[str, ...]:
     most = int(counts.max(initial=0))
     limits = {"task.suppression.detections": (suppression.detections, 1)}
     follows = suppression.candidates is None and suppression.detections < most
-    if not follows and not (isinstance(section, YoloSettings) and section.network.end_to_end):
+    if not follows and not (isinstance(section, YoloSettings) and section.detects_peaks):
         limits["task.suppression.candidates"] = suppression.entering, BOXES_PER_OBJECT
     if isinstance(section, FasterRCNNSettings):
         limits["task.network.regions"] = section.network.regions, REGIONS_PER_OBJECT

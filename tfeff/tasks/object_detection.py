@@ -23,7 +23,7 @@ from tfeff.evaluation.detection_errors import DEFAULT_THRESHOLD, best_f1_thresho
 from tfeff.evaluation.matching import match
 from tfeff.tasks.coverage import Coverage
 from tfeff.tasks.imitation import dense_difference
-from tfeff.tasks.suppression import NAMES, strongest, suppress
+from tfeff.tasks.suppression import NAMES, suppress
 from tfeff.tasks.task import DETECTION, Batch, ImageReading, ImageTask, Predictions
 
 MEAN_AP, THRESHOLD = "mean_ap", "score_threshold"
@@ -115,9 +115,8 @@ class ObjectDetectionTask(ImageTask):
         return None
 
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
-        """Detections; see `suppress` and `strongest`."""
-        select = suppress if self.suppresses else strongest
-        return select(*self.candidates(outputs), self.section.suppression)
+        """Detections; see `suppress`."""
+        return suppress(*self.candidates(outputs), self.section.suppression)
 
     def placed(self, predictions: dict[str, tf.Tensor], sizes: tf.Tensor, covered: tf.Tensor) -> dict[str, tf.Tensor]:
         """See `place`."""

@@ -1,10 +1,11 @@
-"""From the predictions of a dense detector to detections: the best candidates, non-maximum suppression unless there are
-no duplicates, a fixed number.
+"""From the predictions of a dense detector to detections: the best candidates, what non-maximum suppression leaves of
+them, or peaks alone, a fixed number.
 
 Everything is in one TensorFlow graph of static shapes, without class-wise loops, so that exports contain it.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import tensorflow as tf
@@ -57,6 +58,26 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
     real = best > section.minimum_score
     number = tf.reduce_sum(tf.cast(real, integer), axis=-1)
     return _detections(real, number, gather(boxes, pair // classes), best, pair % classes, axis)
+
+
+def peaks(scores: tf.Tensor, grids: Sequence[tuple[int, int]]) -> tf.Tensor:
+    """Returns which cells have the highest score of a class among themselves and their neighbors in the same level.
+
+    So detections of "Objects as Points" (arXiv:1904.07850, section 4) are found.
+
+    Args:
+        scores: probabilities or logits, [b, n, classes].
+        grids: rows and columns of each level.
+
+    Returns:
+        bool [b, n, classes].
+    """
+    found = []
+    for part, (rows, columns) in zip(tf.split(scores, [h * w for h, w in grids], axis=1), grids, strict=True):
+        grid = tf.reshape(part, (-1, rows, columns, part.shape[-1]))
+        highest = tf.nn.max_pool2d(grid, 3, strides=1, padding="SAME")
+        found.append(tf.reshape(grid >= highest, (-1, rows * columns, part.shape[-1])))
+    return tf.concat(found, axis=1)
 
 
 def _detections(

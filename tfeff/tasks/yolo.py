@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from tfeff import config
@@ -15,12 +16,13 @@ from tfeff.tasks.coverage import Coverage, sizes
 from tfeff.tasks.losses import complete_iou, distribution_focal_loss
 from tfeff.tasks.matching import by_image
 from tfeff.tasks.object_detection import DenseDetectionTask
+from tfeff.tasks.suppression import peaks, strongest
 from tfeff.tasks.task import Batch, to_float32
 from tfeff.tasks.task_aligned import Alignment, align
 
 TARGETS = "targets"
 """The count of all losses: the sum of the class targets of all positive cells."""
-CENTERS, STRIDES, REACH = "centers", "strides", "reach"
+CENTERS, STRIDES, REACH, PEAKS = "centers", "strides", "reach", "peaks"
 
 
 class YoloTask(DenseDetectionTask):
@@ -39,8 +41,27 @@ class YoloTask(DenseDetectionTask):
 
     @property
     def suppresses(self) -> bool:
-        """Unless one cell learns each object."""
-        return not self.section.network.end_to_end
+        """Unless only peaks are detected."""
+        return not self.section.detects_peaks
+
+    def forward(self, network: keras.Model, batch: Batch, *, training: bool) -> Any:
+        """See the class; for predictions without suppression, also `peaks`, bool [b, n, classes]."""
+        outputs = super().forward(network, batch, training=training)
+        if training or self.suppresses:
+            return outputs
+        grids = network.description.points.grids(network.size)
+        return outputs | {PEAKS: peaks(tf.cast(outputs[LOGITS], tf.float32), grids)}
+
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """See `ObjectDetectionTask`.
+
+        With `end_to_end`, too, only peaks are detected: that a better cell is next to it, a cell learns later than what
+        an object looks like (docs/dense_detection.md).
+        """
+        if self.suppresses:
+            return super().decode(outputs)
+        boxes, scores = self.candidates(outputs)
+        return strongest(boxes, tf.where(outputs[PEAKS], scores, 0.0), self.section.suppression)
 
     def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
         """Returns the cells' `centers` and `strides`, and `reach`, their largest distance to a side."""
