@@ -189,6 +189,18 @@ def test_both_pairs_of_heads_imitate_those_of_the_teachers() -> None:
         task.check_teacher(outputs_of(plain, classes=2, levels=LEVELS, seed=0)[0], network, "config")
 
 
+@pytest.mark.parametrize("overlap", ["iou", "ciou"])
+def test_small_elongated_objects_are_learned_from_the_first_step(overlap: str) -> None:
+    """Before training, cells predict large squares, which have a negative CIoU with them."""
+    task = YoloTask(config.YoloSettings(network=config.detector("yolo"), alignment_overlap=overlap))
+    network, outputs = outputs_of(task, classes=1, levels=LEVELS, seed=0, images=1)
+    outputs |= {name: tf.zeros_like(outputs[name]) for name in network.output}
+    batch = task.dummy_targets(1, 1) | {"weight": tf.ones(1)}
+    first = tf.range(task.section.max_objects)[tf.newaxis, :, tf.newaxis] == 0
+    batch["boxes_yxyx"] = tf.where(first, tf.constant([20.0, 10.0, 24.0, 50.0]), 0.0)
+    assert task.totals(batch, outputs, training=True)["targets"] > 0
+
+
 @pytest.mark.parametrize("change", ["kind=gaussian", "overlap=0.6", "class_agnostic=true", "candidates=300"])
 def test_settings_of_suppression_are_refused_without_it(change: str) -> None:
     given = config.override(config.Experiment(), ["task.name=yolo", "task.suppression.detections=300"])

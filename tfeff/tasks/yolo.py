@@ -1,7 +1,6 @@
 """YOLO without anchors: task-aligned assignment, CIoU loss and distribution focal loss."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import keras
@@ -166,7 +165,6 @@ class YoloTask(DenseDetectionTask):
         centers, strides = (tf.cast(outputs[name], objects.dtype) for name in (CENTERS, STRIDES))
         probabilities, predicted = tf.sigmoid(tf.stop_gradient(logits)), tf.stop_gradient(predicted)
         classes, ignored = tf.maximum(tf.cast(batch["label"], tf.int64), 0), batch["difficult"] | batch["crowd"]
-        measure = complete_iou if section.alignment_overlap == "ciou" else partial(paired_iou, ops=tf)
 
         def aligned(
             objects: tf.Tensor,
@@ -176,12 +174,19 @@ class YoloTask(DenseDetectionTask):
             probabilities: tf.Tensor,
             predicted: tf.Tensor,
         ) -> tuple[tf.Tensor, ...]:
-            overlaps = measure(predicted[:, :, tf.newaxis], objects[:, tf.newaxis])
+            cells = learning(centers, strides, objects, usable)
+            pairs = predicted[:, :, tf.newaxis], objects[:, tf.newaxis]
+            overlaps = paired_iou(*pairs, ops=tf)
+            if section.alignment_overlap == "ciou":
+                complete = complete_iou(*pairs)
+                known = tf.reduce_any((complete > 0) & cells, axis=1, keepdims=True)
+                # Squares, with which training begins, have a negative CIoU with small elongated objects.
+                overlaps = tf.where(known, complete, overlaps)
             found = align(
                 tf.gather(probabilities, classes, axis=2, batch_dims=1),
                 # A negative CIoU would become positive under an even exponent.
                 tf.maximum(tf.where(usable[:, tf.newaxis], overlaps, 0.0), 0.0),
-                learning(centers, strides, objects, usable),
+                cells,
                 alpha=section.alpha,
                 beta=section.beta,
                 candidates=positives,
