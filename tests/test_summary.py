@@ -1,11 +1,13 @@
 """The verb `summary`, as a process."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tensorflow as tf
@@ -15,7 +17,7 @@ from tfeff import models
 from tfeff.models.cost.exported_size import exported_bytes
 from tfeff.serving import timing
 from tfeff.serving.exportable import Exportable
-from tfeff.serving.latencies import Latencies
+from tfeff.serving.latencies import Latencies, this_machine
 from tfeff.tasks import ClassificationTask
 
 
@@ -73,6 +75,19 @@ def test_latencies_are_written_for_another_machine(verbs: Verbs, tmp_path: Path)
     )
     assert first.cost == cost
     verbs("summary", "--model=resnet", "--latency", f"--out={out}").fails_with("measured with format=litert")
+
+
+@pytest.mark.parametrize("change", [{"machine": {"cores": 0}}, {"versions": {"tensorflow": "1.0"}}])
+def test_a_file_of_another_machine_or_tensorflow_is_refused_before_networks_are_timed(
+    verbs: Verbs, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    versions = {"tensorflow": tf.__version__, "runtime": f"LiteRT of tensorflow {tf.__version__}"}
+    found = Latencies("litert", "float32", 1, this_machine(), versions, ())
+    dataclasses.replace(found, **change).write(tmp_path / "a.json")
+    flags = ("--latency", "--format=litert", "--threads=1", f"--out={tmp_path / 'a.json'}", *SMALL)
+    done = verbs("summary", "--model=mobilenet-v2", *flags)
+    done.fails_with(f"measured with other {next(iter(change))}", "give another --out")
+    assert "latency [s]" not in done.out  # the table of timed networks
 
 
 FAILING = """

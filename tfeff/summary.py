@@ -255,7 +255,12 @@ def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
 
 
 def read_earlier(path: Path) -> "Latencies | None":
-    """Returns the file that is extended, if it exists; before anything is timed, so that it cannot fail later."""
+    """Returns the file that is extended, if it exists; called before anything is timed.
+
+    Raises:
+        UserError: it is damaged, or was measured with other flags, on another machine or with another TensorFlow; or
+            there is no such folder.
+    """
     from tfeff.serving.exported import SAVED_MODEL
     from tfeff.serving.latencies import Latencies
 
@@ -265,6 +270,7 @@ def read_earlier(path: Path) -> "Latencies | None":
         return None
     earlier = Latencies.read(path)
     earlier.check(path, format=FLAGS.format or SAVED_MODEL, precision=FLAGS.precision, threads=FLAGS.threads)
+    earlier.check_here(path)
     return earlier
 
 

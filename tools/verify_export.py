@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import tasks, training
-from tfeff.data.images import graph_decoding, resizing
+from tfeff.data.images import decoding, resizing
 from tfeff.errors import UserError
 from tfeff.serving import run
 from tfeff.tasks.task import ImageReading
@@ -47,8 +47,10 @@ def main() -> None:
         sizes = set()
         spread = []
         for start in range(0, len(arguments.images), BATCH):
-            files = [path.read_bytes() for path in arguments.images[start : start + BATCH]]
-            decoded = [graph_decoding.decode(tf.constant(file), channels) for file in files]
+            paths = arguments.images[start : start + BATCH]
+            files = [path.read_bytes() for path in paths]
+            pixels = [decoding.decode(file, str(path)) for file, path in zip(files, paths, strict=True)]
+            decoded = [tf.constant(decoding.in_channels(each, channels)) for each in pixels]
             sizes |= {tuple(image.shape) for image in decoded}
             loaded = tf.stack([resizing.fit(image, (height, width)) for image in decoded])
             expected = forward(resizing.resize(loaded, size)).numpy()

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,19 @@ def test_the_detection_with_the_highest_score_is_on_top():
 def test_an_image_without_detections_is_unchanged():
     image = np.zeros((800, 800), np.float32)
     np.testing.assert_array_equal(draw_detections(image, np.zeros((0, 4)), [], []), 0)
+
+
+def test_pixels_of_8_bits_are_not_copied_as_floats():
+    image = np.random.default_rng(0).integers(0, 256, (1000, 1500, 3), np.uint8)
+    expected = draw_detections(image.astype(np.float32), [[100, 100, 400, 400]], ["a"])
+    tracemalloc.start()
+    try:
+        found = draw_detections(image, [[100, 100, 400, 400]], ["a"])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, expected)
+    assert peak < 12 * 1000 * 1500, "bytes"
 
 
 def test_long_and_non_ascii_names_fit():

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.runs.bright_squares import SquaresPredictor, squares
 from tfeff.errors import UserError
 from tfeff.runs.predictors import ClassifierPredictor
-from tfeff.runs.video import Video, write_video_predictions
+from tfeff.runs.video import Video, write_video_predictions, written_rate
 
 FRAMES, RATE = 11, 12.5
 TILES = (60, 60), 16
@@ -47,6 +47,29 @@ def test_every_frame_has_a_row_with_its_time(root: Path, tmp_path: Path, synced:
     (_, _, first), *_ = annotated.frames()
     assert first.shape[0] > 500  # small frames are enlarged
     assert done.files[-1] == tmp_path / "predictions.mp4"
+
+
+@pytest.mark.parametrize(
+    ("rate", "written"),
+    [
+        *((0.0004, 0.002), (0.001, 0.002), (0.04, 0.04), (23.976, 23.976), (29.97003, 29.97), (64.9996, 65)),
+        *((119.987, 119.99), (239.873, 239.87), (333.333, 333.33), (654.999, 655), (1234.56, 1234.6)),
+        *((6552.96, 6553), (10_000.4, 10_000), (65_535, 65_535), (90_000, 65_535)),
+    ],
+)
+def test_rates_are_rounded_to_what_the_codec_can_express(rate: float, written: float) -> None:
+    assert written_rate(rate) == pytest.approx(written, abs=1e-9)
+
+
+@pytest.mark.parametrize("rate", [119.987, 0.0004, 90_000.0])
+def test_videos_of_any_rate_are_annotated(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float
+) -> None:
+    video = Video(root / "video.mp4")
+    monkeypatch.setattr(video, "rate", rate)
+    write_video_predictions(SquaresPredictor(), video, tmp_path, key="")
+    annotated = Video(tmp_path / "predictions.mp4")
+    assert (annotated.announced, annotated.rate) == (FRAMES, pytest.approx(written_rate(rate)))
 
 
 def test_an_interrupted_call_resumes_without_repeating(root: Path, tmp_path: Path) -> None:

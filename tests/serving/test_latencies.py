@@ -68,6 +68,16 @@ def test_later_latencies_replace_those_of_the_same_network() -> None:
             FOUND.added(dataclasses.replace(FOUND, **change), Path("a.json"))
 
 
+def test_latencies_of_another_machine_or_tensorflow_are_refused() -> None:
+    FOUND.check_here(Path("a.json"))
+    for change, words in (
+        ({"machine": {**FOUND.machine, "processor": "other"}}, "measured with other machine"),
+        ({"versions": {**FOUND.versions, "tensorflow": "1.0"}}, "measured with other versions"),
+    ):
+        with pytest.raises(UserError, match=f"a.json: {words}.*; give another --out"):
+            dataclasses.replace(FOUND, **change).check_here(Path("a.json"))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

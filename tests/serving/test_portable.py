@@ -72,6 +72,15 @@ def skip_without_converter(format: str) -> None:
         pytest.importorskip(CONVERTERS[format])
 
 
+def test_slices_have_at_most_five_axes_which_litert_requires() -> None:
+    """LiteRT fails when it loads others; whether its converter replaces them depends on their shapes."""
+    task, network = shared_detector("faster_rcnn")
+    traced = portable.function(task.predictor(network), task, batch_size=1)
+    graph = traced.get_concrete_function(tf.TensorSpec((1, *network.size, 3), tf.float32)).graph
+    ranks = [each.outputs[0].shape.rank for each in graph.get_operations() if each.type == "StridedSlice"]
+    assert 0 < max(ranks) <= 5
+
+
 # tests/serving/test_exported.py compares the other formats with the SavedModel.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DETECTORS)

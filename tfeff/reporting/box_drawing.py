@@ -115,7 +115,9 @@ def draw_detections(
 
 def _enlarged(image: npt.ArrayLike) -> tuple[Image.Image, npt.NDArray[np.float64]]:
     """Returns the image as RGB, enlarged to MIN_SIDE, and the scale of its boxes, float64 [4]."""
-    pixels = np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8:
+        pixels = np.clip(np.rint(np.asarray(pixels, np.float32)), 0, 255).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     picture = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3))))

@@ -162,6 +162,15 @@ def write_video_predictions(
     return result
 
 
+def written_rate(rate: float) -> float:
+    """Returns the nearest frame rate, in frames per second, that the annotated video can have: from 0.002 to 65535.
+
+    MPEG-4 counts time in at most 65535 parts of a second, and OpenCV writes up to three decimals as such parts.
+    """
+    digits = 3 if rate < 65 else 2 if rate < 655 else 1 if rate < 6553 else 0
+    return min(max(round(rate, digits), 0.002), 65535.0)
+
+
 class _Writer:
     """An annotated video, complete or absent. All frames have the size of the first."""
 
@@ -174,7 +183,8 @@ class _Writer:
         if self._video is None:
             size = pixels.shape[1], pixels.shape[0]
             codec = cv2.VideoWriter.fourcc(*CODEC)
-            self._video = cv2.VideoWriter(os.fspath(self._partial), cv2.CAP_FFMPEG, codec, self._rate, size)
+            rate = written_rate(self._rate)
+            self._video = cv2.VideoWriter(os.fspath(self._partial), cv2.CAP_FFMPEG, codec, rate, size)
             if not self._video.isOpened():
                 raise self._error()
         self._video.write(np.ascontiguousarray(pixels[..., ::-1]))

@@ -148,6 +148,13 @@ class Latencies:
                     f"{timing_flags(format, precision, threads)}, which tfeff.summary --latency --out=FILE.json writes"
                 )
 
+    def check_here(self, path: Path) -> None:
+        """Raises UserError unless latencies read from `path` were measured on this machine with this TensorFlow.
+
+        The runtime's version, if that is not TensorFlow, is known once it has been timed; `added` checks it.
+        """
+        self._check_origin(path, this_machine(), {**self.versions, "tensorflow": tf.__version__})
+
     def added(self, others: "Latencies", path: Path) -> "Latencies":
         """Returns these and other latencies, which replace those of the same networks.
 
@@ -155,14 +162,16 @@ class Latencies:
             UserError: they were measured otherwise than these, which were read from `path`.
         """
         self.check(path, format=others.format, precision=others.precision, threads=others.threads)
-        for name in ("machine", "versions"):
-            found, wanted = getattr(self, name), getattr(others, name)
+        self._check_origin(path, others.machine, others.versions)
+        networks = {each.network: each for each in (*self.networks, *others.networks)}
+        return dataclasses.replace(self, networks=tuple(networks.values()))
+
+    def _check_origin(self, path: Path, machine: Mapping[str, Any], versions: Mapping[str, str]) -> None:
+        for name, found, wanted in (("machine", self.machine, machine), ("versions", self.versions, versions)):
             if found != wanted:
                 raise UserError(
                     f"{path}: measured with other {name}: {dict(found)}, now {dict(wanted)}; give another --out"
                 )
-        networks = {each.network: each for each in (*self.networks, *others.networks)}
-        return dataclasses.replace(self, networks=tuple(networks.values()))
 
     def write(self, path: Path) -> None:
         """Writes the file, atomically.

@@ -185,6 +185,15 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
         decoding.size(tmp_path / "scene.png")
 
 
+def test_a_png_with_two_sizes_is_corrupt(tmp_path):
+    """Pillow takes the second header, for whose size the limit of pixels has not been checked."""
+    small, large = (encoded(Image.new("L", (side, side)), "PNG") for side in (9, 500))
+    for content in (small[:33] + large[8:], large[:33] + small[8:]):
+        with pytest.raises(UserError, match=r"^x\.png: not an image, or a corrupt one \(its headers state different"):
+            decoding.decode(content, "x.png")
+    assert decoding.decode(small[:33] + small[8:], "x.png").shape == (9, 9, 3)
+
+
 def test_a_png_with_a_wrong_checksum_is_corrupt(scene):
     """libpng decodes the last part before it has read its checksum, and then does not look at it."""
     content = encoded(Image.fromarray(scene), "PNG", exif=rotated())

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfeff.data.images import graph_decoding
+from tfeff.data.images import decoding, graph_decoding
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8)
 SMOOTH = np.asarray(Image.fromarray(PIXELS[:4, :5]).resize((48, 36), Image.Resampling.BICUBIC))
@@ -40,6 +40,28 @@ def test_lossless_formats_decode_as_in_pil(mode, file_format):
 def test_palettes_shorter_than_256_colors():
     data = encoded(Image.fromarray(PIXELS).quantize(17), "BMP")
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), opened(data, "RGB"))
+
+
+@pytest.mark.parametrize("colors", [2, 4, 16, 256])
+@pytest.mark.parametrize("options", [{}, {"transparency": 1}, {"transparency": b"\0\x80"}])
+def test_palettes_of_any_bit_depth_decode_as_in_training(colors, options):
+    data = encoded(Image.fromarray(PIXELS).quantize(colors), "PNG", **options)
+    assert 2 ** data[24] == colors
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), decoding.decode(data, "x"))
+
+
+def test_a_truncated_palette_is_refused():
+    data = encoded(Image.fromarray(PIXELS).quantize(16), "PNG")
+    for length in range(26, len(data) - 12):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            graph_decoding.decode(data[:length], 3)
+
+
+@pytest.mark.parametrize("length", [1 << 31, (1 << 32) - 12, (1 << 31) - 1])
+def test_chunks_of_an_impossible_length_are_refused(length):
+    data = encoded(Image.fromarray(PIXELS).quantize(16), "PNG")
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        graph_decoding.decode(data[:33] + length.to_bytes(4, "big") + data[37:], 3)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])

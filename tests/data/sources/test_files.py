@@ -104,6 +104,23 @@ def test_a_folder_is_left_out(tmp_path: Path) -> None:
     assert not found.others
 
 
+def test_images_in_the_folder_of_out_are_noted_unless_they_are_predictions(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "sub/out/a.jpg", "sub/out/b/c.jpg", "sub/out/notes.txt", "sub/out/old/.predictions-1")
+    touch(tmp_path, "sub/out/old/d.jpg", "x.txt")
+    (tmp_path / "tied").symlink_to("sub/out")
+    out, notes = tmp_path / "sub/out", list[str]()
+    assert list(find_images(tmp_path, out, notes)) == ["a.jpg"]
+    assert notes == [
+        f"{tmp_path}: ignored 1 entries that are not images (.txt: 1, such as x.txt)",
+        f"{tmp_path}: skipped 2 images in sub/out/, the folder of --out; give another --out to include them",
+    ]
+    touch(out, ".predictions-2.jsonl")
+    assert list(find_images(tmp_path, out, notes := [])) == ["a.jpg"]
+    assert notes == [f"{tmp_path}: ignored 1 entries that are not images (.txt: 1, such as x.txt)"]
+    (tmp_path / "empty").mkdir()
+    assert not files.find(tmp_path, skip=tmp_path / "empty").skipped
+
+
 def test_what_is_in_a_folder(tmp_path: Path) -> None:
     assert files.contents(tmp_path) == "it is empty"
     touch(tmp_path, "b/x", "a/x", "1.xml", "2.XML", "README")

@@ -82,7 +82,7 @@ def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.
     if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
         raise UserError(f"{name}: a corrupt image (its part {broken} is incomplete or has a wrong checksum)")
     reduction = 1 if shrinkage is None or found.kind != "JPEG" else _reduction(found.size, shrinkage(found.size))
-    return np.ascontiguousarray(header.turned(_pixels(encoded, name, reduction), found.orientation))
+    return np.ascontiguousarray(header.turned(_pixels(encoded, name, found.stored, reduction), found.orientation))
 
 
 def of_pillow(image: Image.Image, name: str) -> np.ndarray:
@@ -132,14 +132,25 @@ _BAND = 1 << 22
 """Pixels that are converted at a time, so that a large image is not in memory several times."""
 
 
-def _pixels(encoded: bytes, name: str, reduction: int) -> np.ndarray:
+def _pixels(encoded: bytes, name: str, stored: tuple[int, int], reduction: int) -> np.ndarray:
     """Returns RGB pixels as stored, the sides of a JPEG divided by `reduction`; those of a TIFF upright.
 
     By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
     they find odd in a file.
+
+    Args:
+        encoded: the bytes of the file.
+        name: how messages refer to the image.
+        stored: (height, width) in the header, of which the limit of pixels has been checked.
+        reduction: 1, 2, 4 or 8.
+
+    Raises:
+        UserError: a corrupt image, also one of another size than `stored`.
     """
     try:
         with header.opened(encoded) as image:
+            if (image.height, image.width) != stored:  # a second header, which Pillow prefers to the first
+                raise UserError(f"{name}: not an image, or a corrupt one (its headers state different sizes)")
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
             return _converted(image, name)

@@ -54,13 +54,34 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_third(encoded))
 
 
-_COLOR_TYPE = 25
-"""Position in a PNG: 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
+_BIT_DEPTH, _COLOR_TYPE = 24, 25
+"""Positions in a PNG. Color types are 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
 
 
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
     opaque = tf.strings.regex_full_match(tf.strings.substr(encoded, _COLOR_TYPE, 1), r"[\x00\x02]")
+    # Of a palette with fewer bits but no tRNS, TensorFlow fills alpha with the largest index instead of 255.
+    short = tf.strings.regex_full_match(tf.strings.substr(encoded, _BIT_DEPTH, 2), r"[\x01\x02\x04]\x03")
+    opaque = tf.cond(short, lambda: ~_has_transparency(encoded), lambda: opaque)
     return tf.cond(opaque, lambda: tf.io.decode_png(encoded, channels=3), lambda: _composed(encoded))
+
+
+def _has_transparency(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns whether a PNG has a tRNS chunk before its pixels: scalar bool."""
+    end = tf.cast(tf.strings.length(encoded), tf.int64) - 8
+
+    def kind(place: tf.Tensor) -> tf.Tensor:
+        return tf.strings.substr(encoded, tf.minimum(place, end) + 4, 4)
+
+    def goes_on(place: tf.Tensor) -> tf.Tensor:
+        return (place <= end) & (kind(place) != "tRNS") & (kind(place) != "IDAT")
+
+    def following(place: tf.Tensor) -> tuple[tf.Tensor]:
+        length = tf.io.decode_raw(tf.strings.substr(encoded, place, 4), tf.int32, little_endian=False)[0]
+        return (place + 12 + tf.cast(tf.maximum(length, 0), tf.int64),)
+
+    (place,) = tf.while_loop(goes_on, following, (tf.constant(8, tf.int64),))
+    return (place <= end) & (kind(place) == "tRNS")
 
 
 def _composed(encoded: tf.Tensor) -> tf.Tensor:

@@ -43,6 +43,7 @@ class Files:
         others: number of other files by ending, and of folders that were not listed.
         examples: the first of each of `others`.
         linked: the folders among `others` that were listed before, by another path, with a `/` at the end.
+        skipped: number of wanted files in the skipped folder, by its path, if they are not results.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Files:
     others: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
     linked: list[str] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
 
     def report(self, defects: Defects, folder: str | Path) -> None:
         """Counts the images that cannot be used."""
@@ -57,11 +59,16 @@ class Files:
             defects.add(problem, shown(os.path.join(folder, path)), lost="images")
 
     def note(self, folder: str | Path) -> tuple[str, ...]:
-        """Returns a line about the other files, if there are any."""
+        """Returns a line about the other files, and one about those in the skipped folder, if there are any."""
+        lines = tuple(
+            f"{folder}: skipped {n:,} {'image' if n == 1 else 'images'} in {shown(path)}, the folder of --out; give "
+            "another --out to include them"
+            for path, n in self.skipped.items()
+        )
         if not self.others:
-            return ()
+            return lines
         kinds = "; ".join(f"{kind}: {n:,}, such as {self.examples[kind]}" for kind, n in sorted(self.others.items()))
-        return (f"{folder}: ignored {self.others.total():,} entries that are not images ({kinds})",)
+        return (f"{folder}: ignored {self.others.total():,} entries that are not images ({kinds})", *lines)
 
     def _other(self, kind: str, path: str) -> None:
         self.others[kind] += 1
@@ -82,7 +89,7 @@ def find(
         folder: where to search.
         endings: endings of the wanted files, in lower case, with their dots.
         deep: search its subfolders, too.
-        skip: a folder that is not searched.
+        skip: a folder that is not searched. Its files are counted as skipped unless `mark` shows that it has results.
         mark: beginning of the name of a file in subfolders that are not searched, and what they are counted as.
 
     Raises:
@@ -103,14 +110,21 @@ def find(
                 raise UserError(f"{shown(root)}: cannot be read ({error.strerror})") from None
             found.unusable[prefix] = "folder that cannot be read"
             continue
-        if identity is None or identity == left_out:
+        marked = mark is not None and any(entry.name.startswith(mark[0]) for entry in entries)
+        if identity is None:
+            continue
+        if identity == left_out:
+            if identity not in seen and not marked:
+                seen.add(identity)
+                if count := len(find(os.path.join(root, prefix), endings, mark=mark).paths):
+                    found.skipped[prefix] = count
             continue
         if identity in seen:
             found._other("folder linked before", prefix)
             found.linked.append(prefix)
             continue
         seen.add(identity)
-        if mark and prefix and any(entry.name.startswith(mark[0]) for entry in entries):
+        if mark and prefix and marked:
             found._other(mark[1], prefix)
             continue
         folders = list[str]()

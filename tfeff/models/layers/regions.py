@@ -88,8 +88,10 @@ class RoIAlign(_RegionFeatures):
         first = of_level(np.concatenate([[0], np.cumsum(areas)[:-1]]).astype(INDEX_DTYPE))
         first = first + ops.expand_dims(ops.arange(ops.shape(boxes)[0], dtype=INDEX_DTYPE) * int(areas.sum()), 1)
         width, first = (ops.reshape(each, (-1, boxes.shape[1], 1, 1, 1, 1)) for each in (width, first))
-        index = first + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
-        weight = row_weights[:, :, :, None, :, None] * column_weights[:, :, None, :, None, :]
+        # Not by slices with None: in LiteRT, those have at most five axes.
+        rows, row_weights = (ops.expand_dims(each, (3, 5)) for each in (rows, row_weights))
+        columns, column_weights = (ops.expand_dims(each, (2, 4)) for each in (columns, column_weights))
+        index, weight = first + rows * width + columns, row_weights * column_weights
 
         taps = (2 * self.sampling) ** 2
         index, weight = _computed_once(ops.reshape(index, (-1, taps)), ops.reshape(weight, (-1, 1, taps)))
