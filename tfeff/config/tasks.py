@@ -376,7 +376,7 @@ class YoloSettings(ObjectDetectionSettings):
     """Cells per object, those with the largest metric. With `task.network.end_to_end`, those of the heads that only
     training uses; of the others, one cell learns each object."""
     alignment_overlap: Literal["iou", "ciou"] = "iou"
-    """Overlap in the alignment metric; a negative CIoU counts as 0. For objects with which no cell has a positive one, it
+    """Overlap in the alignment metric; a negative CIoU counts as 0. If all cells have a negative one with an object, it
     is IoU."""
     class_weight: NotNegative[float] = 0.5
     """Factor of the binary cross-entropy."""
