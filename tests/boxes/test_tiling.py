@@ -161,6 +161,104 @@ def test_neighbors_of_one_class_and_objects_of_two_classes_at_one_place_are_not_
     np.testing.assert_array_equal(in_order(merged, merged_labels), in_order(boxes, labels))
 
 
+WIDE = Tiling((640, 1120), (640, 640), 160)  # the tiles overlap from 480 to 640
+
+
+def merged_rows(*tiles: list[tuple[float, float, float]]) -> list[list[float]]:
+    """Merges detections (left, right, score) of WIDE's tiles, all in rows 200 to 260: the same of the result."""
+    rows = [np.array(each, float).reshape(-1, 3) for each in tiles]
+    boxes = [
+        np.column_stack([np.full(len(each), 200), each[:, 0] - left, np.full(len(each), 260), each[:, 1] - left])
+        for each, left in zip(rows, (0, 480), strict=True)
+    ]
+    labels, scores = [np.zeros(len(each), int) for each in rows], [each[:, 2] for each in rows]
+    found, _, score = WIDE.merge(boxes, labels, scores)
+    return [[left, right, round(float(each), 3)] for (_, left, _, right), each in zip(found, score, strict=True)]
+
+
+def test_a_weak_detection_does_not_enlarge_a_strong_one() -> None:
+    assert merged_rows([(490, 620, 0.9)], [(490, 620, 0.88), (485, 770, 0.002)]) == [[490, 620, 0.9]]
+
+
+def test_a_weak_detection_does_not_join_two_neighbors() -> None:
+    merged = merged_rows([(490, 620, 0.9)], [(490, 620, 0.88), (625, 755, 0.9), (488, 757, 0.01)])
+    assert sorted(merged) == [[490, 620, 0.9], [625, 755, 0.9]]
+
+
+def test_a_weak_detection_inside_a_core_does_not_remove_a_strong_one_outside() -> None:
+    merged = merged_rows([(500, 622, 0.9), (420, 600, 0.01)], [(499, 620, 0.88), (530, 640, 0.01)])
+    assert [row for row in merged if row[2] > 0.1] == [[500, 622, 0.9]]
+
+
+def test_only_sides_that_a_border_cuts_move() -> None:
+    assert merged_rows([(300, 640, 0.9)], [(480, 800, 0.8)]) == [[300, 800, 0.9]]
+    assert merged_rows([(300, 630, 0.8)], [(482, 800, 0.9)]) == [[300, 800, 0.9]]  # imprecise at the borders
+    assert merged_rows([(490, 620, 0.9)], [(485, 650, 0.88)]) == [[490, 620, 0.9]]
+
+
+def test_a_box_of_the_tile_that_sees_more_keeps_the_highest_score() -> None:
+    assert merged_rows([(490, 622, 0.7)], [(482, 640, 0.6)]) == [[490, 622, 0.7]]
+    assert merged_rows([(500, 622, 0.9)], [(500, 624, 0.6)]) == [[500, 624, 0.9]]
+    assert merged_rows([(500, 622, 0.9)], [(500, 624, 0.4)]) == [[500, 622, 0.9]]
+
+
+def noise(rng: np.random.Generator, tiling: Tiling, found: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Returns random boxes in each tile, half of them around parts of its detections."""
+    boxes = []
+    for (top, left, bottom, right), objects in zip(tiling.tiles_yxyx, found, strict=True):
+        height, width = bottom - top, right - left
+        sides = rng.uniform(0.05, 0.8, (count, 2)) * (height, width)
+        corners = rng.uniform(0, 1, (count, 2)) * ((height, width) - sides)
+        anywhere = np.concatenate([corners, corners + sides], axis=1)
+        near = objects[rng.integers(0, len(objects), count)] if len(objects) else anywhere
+        near = near + rng.normal(0, 0.15, near.shape) * np.tile(near[:, 2:] - near[:, :2], 2)
+        near = np.clip(near, 0, [height, width] * 2)
+        usable = (near[:, 2:] > near[:, :2]).all(axis=1, keepdims=True)
+        boxes.append(np.where((rng.random((count, 1)) < 0.5) & usable, near, anywhere))
+    return boxes
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_weak_detections_change_no_strong_ones(seed: int) -> None:
+    """Evaluation merges everything and filters then; prediction filters first."""
+    rng = np.random.default_rng(seed)
+    tiling = Tiling((300, 320), (100, 90), 24)
+    boxes = objects(rng, (300, 320), 40, count=60)
+    strong = perfect(tiling, boxes, rng.integers(0, 2, len(boxes)), rng, noise=0.05)
+    boxes_of, labels, scores = (list[np.ndarray]() for _ in range(3))
+    for found, more, label, score in zip(strong[0], noise(rng, tiling, strong[0], 40), *strong[1:], strict=True):
+        order = rng.permutation(len(found) + len(more))
+        boxes_of.append(np.concatenate([found, more])[order])
+        labels.append(np.concatenate([label, rng.integers(0, 2, len(more))])[order])
+        scores.append(np.concatenate([score, rng.uniform(0.001, 0.24, len(more))])[order])
+    expected = tiling.merge(*strong)
+    every = tiling.merge(boxes_of, labels, scores)
+    for whole, alone in zip(every, expected, strict=True):
+        np.testing.assert_array_equal(whole[every[2] >= 0.5], alone)
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_results_do_not_depend_on_detections_of_less_than_half_their_score(seed: int, class_agnostic: bool) -> None:
+    rng = np.random.default_rng(seed)
+    tiling = Tiling((300, 320), (100, 90), 24)
+    truth = perfect(tiling, objects(rng, (300, 320), 60, count=40), np.zeros(40, int), rng)[0]
+    boxes = noise(rng, tiling, truth, 50)
+    labels, scores = [rng.integers(0, 2, 50) for _ in boxes], [rng.random(50) ** 2 for _ in boxes]
+    every = tiling.merge(boxes, labels, scores, class_agnostic=class_agnostic)
+    for least in (0.02, 0.1, 0.3):
+        kept = [each >= least for each in scores]
+        parts = [[each[keep] for each, keep in zip(part, kept, strict=True)] for part in (boxes, labels, scores)]
+        filtered = tiling.merge(*parts, class_agnostic=class_agnostic)
+        for whole, part in zip(every, filtered, strict=True):
+            np.testing.assert_array_equal(whole[every[2] >= 2 * least], part[filtered[2] >= 2 * least])
+
+
+def test_tiles_without_detections_merge_to_none() -> None:
+    assert merged_rows([], []) == []
+    assert merged_rows([], [(600, 700, 0.5)]) == [[600, 700, 0.5]]
+
+
 @pytest.mark.parametrize("tile", [640, (640, 640), [640, 640], np.int64(640)])
 def test_one_number_means_both_sides(tile: Any) -> None:
     assert boxes_tiling.checked_tiles(tile, None) == ((640, 640), 160)

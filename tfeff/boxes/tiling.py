@@ -5,12 +5,11 @@ lie wholly in at least one tile. The lines through the middle of the overlaps di
 detection counts in the tile whose core contains its center: that tile sees the object whole, while the part of it in
 another tile has its center outside that tile's core. Two tiles can still report the same object near a middle line, or
 if the object is larger than the overlap. Then their boxes agree in the area that both tiles see, wherever the tiles cut
-them.
+them. Only detections of comparable score decide about each other; the others yield to the best.
 """
 
-import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,11 +21,14 @@ Tile = int | tuple[int, int]
 """Size of a tile in pixels: both sides, or (height, width)."""
 TOLERANCE = 0.1
 """Largest distance of a detection's center from the core, relative to the size of its box. The boxes of an object in
-two tiles differ slightly, so each center can lie in the other tile's core."""
+two tiles differ slightly, so each center can lie in the other tile's core. Also the largest distance of a side from the
+border of its tile that cuts it."""
 SAME = 0.5
 """IoU above which boxes of two tiles are the same object."""
 SAME_PARTS = 0.75
 """The same for the parts of the boxes in the area that both tiles see; lower values would merge neighboring objects."""
+COMPARABLE = 0.5
+"""Lowest score of a detection that can change the box of an object, relative to the score of the object's best one."""
 
 
 class Tiling:
@@ -62,9 +64,13 @@ class Tiling:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Merges the detections of the T tiles.
 
-        Suppose that every tile reports all its objects, including the visible part of those that its border cuts. Then
-        the result is exact for objects up to the size of the overlap, if objects of one class overlap by an IoU of at
-        most 0.3. Larger objects are the union of their parts if they fit into two neighboring tiles in each direction.
+        Suppose that every tile reports all its objects with comparable scores, including the visible part of those
+        that its border cuts. Then the result is exact for objects up to the size of the overlap, if objects of one
+        class overlap by an IoU of at most 0.3. Larger objects are the union of their parts if they fit into two
+        neighboring tiles in each direction.
+
+        A detection is not changed or removed by one of less than half its score. So results with scores of at least 2s
+        do not depend on detections with scores below s.
 
         Args:
             boxes_yxyx: T arrays, float [n, 4], in pixels of the tile.
@@ -82,53 +88,81 @@ class Tiling:
 
         distance = self._distance(boxes, tile)
         inside = distance == 0
-        order = np.lexsort((-score, ~inside))
-        order = order[distance[order] <= TOLERANCE]
+        candidates = np.flatnonzero(distance <= TOLERANCE)
+        order = candidates[np.lexsort((~inside[candidates], -score[candidates]))]
+        same_as = self._same(boxes, tile, np.zeros_like(label) if class_agnostic else label, order)
+        cut = self._at_border(boxes, tile)
         remaining = np.zeros(len(tile), bool)
         remaining[order] = True
-        in_overlapping = self._in_overlapping(tile, order)
-        kept = list[int]()
-        for first in order:
-            if not remaining[first]:
+        merged, best, kept = boxes.copy(), score.copy(), list[int]()
+        for highest in order:
+            if not remaining[highest]:
                 continue
+            first, least = highest, COMPARABLE * score[highest]
+            if not inside[highest] and highest in same_as:
+                # A tile whose core contains the center sees more of the object.
+                better = same_as[highest]
+                better = better[remaining[better] & inside[better] & (score[better] >= least)]
+                first = better[0] if len(better) else highest
             kept.append(first)
             remaining[first] = False
-            others = in_overlapping(tile[first])
-            others = others[remaining[others]]
-            if not class_agnostic:
-                others = others[label[others] == label[first]]
-            same = others[self._same(boxes, tile, first, others)]
-            # Two tiles count parts of one object only if each sees something that the other does not.
-            parts = np.append(first, same[inside[same]])
-            boxes[first, :2], boxes[first, 2:] = boxes[parts, :2].min(axis=0), boxes[parts, 2:].max(axis=0)
+            if first not in same_as:
+                continue
+            same = same_as[first]
+            same = same[remaining[same]]
             remaining[same] = False
-        best = np.array(sorted(kept, key=lambda index: -score[index]), np.int64)
-        return boxes[best].astype(np.float32), label[best], score[best]
+            same = same[score[same] >= least]
+            best[first] = max(score[first], score[same[label[same] == label[first]]].max(initial=0.0))
+            # Two tiles count parts of one object only if each sees something that the other does not.
+            parts = boxes[np.append(first, same[inside[same]])]
+            union = np.concatenate([parts[:, :2].min(axis=0), parts[:, 2:].max(axis=0)])
+            merged[first] = np.where(cut[first], union, boxes[first])
+        result = np.array(sorted(kept, key=lambda index: -best[index]), np.int64)
+        return merged[result].astype(np.float32), label[result], best[result]
 
-    def _in_overlapping(self, tile: np.ndarray, rows: np.ndarray) -> Callable[[int], np.ndarray]:
-        """Returns a function from a tile to those rows whose tiles overlap it: only they can show its objects.
+    def _same(self, boxes: np.ndarray, tile: np.ndarray, label: np.ndarray, rows: np.ndarray) -> dict[int, np.ndarray]:
+        """Returns, for each of some detections, which others of its label show the same object in other tiles.
 
         Args:
+            boxes: in pixels of the image.
             tile: tile of each detection.
-            rows: indices of detections.
+            label: label of each detection.
+            rows: the detections.
+
+        Returns:
+            Indices of detections in the order of `rows`; detections without others are absent.
         """
         by_tile = rows[np.argsort(tile[rows], kind="stable")]
-        ends = np.cumsum(np.bincount(tile[rows], minlength=len(self.tiles_yxyx)))
-        own = np.split(by_tile, ends[:-1])
+        own = np.split(by_tile, np.cumsum(np.bincount(tile[rows], minlength=len(self.tiles_yxyx)))[:-1])
+        first, second = [by_tile[:0]], [by_tile[:0]]
+        for index, limits in enumerate(self.tiles_yxyx):
+            common = _clip(self.tiles_yxyx[index + 1 :], limits)
+            for other in index + 1 + np.flatnonzero((common[:, :2] < common[:, 2:]).all(axis=1)):
+                ours, others = own[index][:, np.newaxis], own[other]
+                possible = label[ours] == label[others]
+                for axis in range(2):
+                    possible &= boxes[ours, axis] < boxes[others, axis + 2]
+                    possible &= boxes[others, axis] < boxes[ours, axis + 2]
+                ours, others = np.nonzero(possible)
+                first.append(own[index][ours])
+                second.append(own[other][others])
+        one, two = np.concatenate(first), np.concatenate(second)
+        common = _clip(self.tiles_yxyx[tile[one]], self.tiles_yxyx[tile[two]])
+        parts = paired_iou(_clip(boxes[one], common), _clip(boxes[two], common))
+        found = (paired_iou(boxes[one], boxes[two]) > SAME) | (parts > SAME_PARTS)
+        one, two = np.concatenate([one[found], two[found]]), np.concatenate([two[found], one[found]])
+        rank = np.empty(len(tile), np.int64)
+        rank[rows] = np.arange(len(rows))
+        pairs = np.lexsort((rank[two], one))
+        owners, starts = np.unique(one[pairs], return_index=True)
+        # Without any pair, `split` returns one empty part.
+        return dict(zip(owners.tolist(), np.split(two[pairs], starts[1:])[: len(owners)], strict=True))
 
-        @functools.cache
-        def in_overlapping(index: int) -> np.ndarray:
-            first, end = self.tiles_yxyx[index, :2], self.tiles_yxyx[index, 2:]
-            overlapping = (self.tiles_yxyx[:, :2] < end).all(axis=1) & (self.tiles_yxyx[:, 2:] > first).all(axis=1)
-            return np.concatenate([rows[:0], *(own[each] for each in np.flatnonzero(overlapping) if each != index)])
-
-        return in_overlapping
-
-    def _same(self, boxes: np.ndarray, tile: np.ndarray, first: int, others: np.ndarray) -> np.ndarray:
-        """Returns whether boxes of other tiles show the object of the first: bool [others]."""
-        common = _clip(self.tiles_yxyx[tile[others]], self.tiles_yxyx[tile[first]])
-        parts = paired_iou(_clip(boxes[first], common), _clip(boxes[others], common))
-        return (paired_iou(boxes[first], boxes[others]) > SAME) | (parts > SAME_PARTS)
+    def _at_border(self, boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
+        """Returns which sides of each box lie at a border of its tile inside the image: bool [n, 4]."""
+        margin = TOLERANCE * np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+        near = np.abs(boxes - self.tiles_yxyx[tile]) <= margin
+        return near & np.isfinite(self.cores_yxyx[tile])
 
     def _distance(self, boxes: np.ndarray, tile: np.ndarray) -> np.ndarray:
         """Returns the distance of each box's center from the core of its tile, relative to the box's size; 0 inside."""

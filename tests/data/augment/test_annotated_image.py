@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from tfeff.data.augment.annotated_image import annotated, clipped
+from tfeff.data.augment.annotated_image import annotated, clipped, split_coverage, visible_part, with_coverage
 
 BOXES = [[0, 0, 10, 10], [5, 5, 15, 25], [-5, 0, 15, 10], [18, 0, 40, 10], [30, 30, 40, 40], [4, 4, 8, 4.5]]
 
@@ -44,3 +45,38 @@ def test_an_extra_box_is_clipped_and_dropped_only_if_nothing_is_left():
     image = annotated(tf.zeros((20, 20, 3)), [], tf.zeros(0, tf.int32), extra_boxes_yxyx=extra)
     kept = clipped(image, tf.constant([0.0, 0.0, 20.0, 20.0]), 1.0).extra_boxes_yxyx
     np.testing.assert_array_equal(kept, [[0, 0, 0.5, 0.5], [2, 3, 4, 20]])
+
+
+@pytest.mark.parametrize("ignored", [None, "difficult", "crowd"])
+def test_of_ignored_objects_any_area_remains(ignored):
+    """So that a sliver of them is not learned as background; objects to learn have sides of at least a pixel."""
+    boxes = tf.constant([[2, 2, 12, 2.75], [2, 5, 12, 5], [5, 8, 5.25, 8.25], [12, 19.5, 18, 29.5], [12, 20, 18, 25]])
+    flags = {ignored: tf.ones(5, tf.bool)} if ignored else {}
+    image = annotated(tf.zeros((20, 20, 3)), boxes, tf.range(5), **flags)
+    window = tf.constant([0.0, 0.0, 20.0, 20.0])
+    assert clipped(image, window, 0.0).labels.numpy().tolist() == ([0, 2, 3] if ignored else [])
+    # of object 3, a twentieth is left
+    kept = clipped(image, window, 0.25)
+    assert kept.labels.numpy().tolist() == ([0, 2, 3] if ignored else [3])
+    assert kept.difficult.numpy()[-1]
+    np.testing.assert_array_equal(kept.boxes_yxyx[-1], [12, 19.5, 18, 20])
+
+
+def test_of_hidden_ignored_objects_any_area_remains():
+    shown = np.zeros((20, 20), bool)
+    shown[:, :4] = True
+    boxes = tf.constant([[2, 3.5, 12, 12], [2, 4, 12, 12], [2, 3.5, 12, 4.5]])
+    for difficult, labels in ((False, []), (True, [0, 2])):
+        image = annotated(tf.zeros((20, 20, 3)), boxes, tf.range(3), tf.fill(3, difficult))
+        assert visible_part(image, tf.constant(shown), 0.0).labels.numpy().tolist() == labels
+
+
+def test_coverage_is_a_channel_that_is_split_off_again():
+    covered = tf.constant(np.arange(20).reshape(4, 5, 1) % 3 > 0)
+    image = annotated(tf.random.stateless_uniform((4, 5, 3), (0, 1)), [], tf.zeros(0, tf.int32))
+    with_channel = with_coverage(image, covered)
+    assert with_channel.image.shape == (4, 5, 4)
+    for blend in (1.0, 0.1):  # with padding
+        blended = with_channel._replace(image=blend * with_channel.image + (1 - blend) * 128.0)
+        np.testing.assert_array_equal(split_coverage(blended)[1], covered)
+    np.testing.assert_array_equal(split_coverage(with_channel)[0].image, image.image)

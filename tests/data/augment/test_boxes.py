@@ -7,10 +7,12 @@ import tensorflow as tf
 
 from tests.data.rectangles import SIGNATURE, draw, find
 from tests.thoroughness import thorough
-from tfeff.data.augment import boxes
+from tfeff.data.augment import box_autoaugment, boxes, operations
 from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
+from tfeff.data.augment.box_autoaugment import FILL
 from tfeff.data.augment.boxes import augment_single_objects
 from tfeff.data.augment.counter_rng import Draws
+from tfeff.data.augment.images import jitter
 from tfeff.data.augment.policy import BoxAugmentation
 
 COUNT = 12
@@ -106,7 +108,9 @@ def test_results_are_well_formed(varied):
         assert image.image.max() <= 255
         assert (image.boxes_yxyx >= 0).all()
         assert (image.boxes_yxyx <= [72, 96, 72, 96]).all()
-        assert (image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2] >= 1).all()
+        sides = image.boxes_yxyx[:, 2:] - image.boxes_yxyx[:, :2]
+        assert (sides > 0).all()
+        assert (sides[~(image.difficult | image.crowd)] >= 1).all()
         assert ((image.visible >= 0.25) == ~image.difficult).all()
         assert {len(part) for part in image[1:-1]} == {len(image.labels)}
 
@@ -167,6 +171,51 @@ def test_a_rectangle_stays_in_its_box(name):
 def test_a_mosaic_has_objects_of_several_images(varied):
     assert max(len(image.labels) for image in augmented(SIMPLE)) <= 2
     assert 2 < max(len(image.labels) for image in varied) <= 12  # with two of copy-paste and two of MixUp
+
+
+def one_of_two(number):
+    """An image that fills half of a canvas of 64x64, in levels apart from those of padding."""
+    pixels = np.random.default_rng(number).integers(150, 200, (32, 64, 3))
+    return annotated(tf.constant(pixels, tf.float32), tf.constant([[4, 8, 20, 40]]), tf.zeros(1, tf.int32))
+
+
+def varied_half(augmentation, number=0, extra=()):
+    image = one_of_two(number)._replace(extra_boxes_yxyx=tf.reshape(tf.constant(extra, tf.float32), (-1, 4)))
+    draws = Draws(0, 0, tf.constant([number], tf.int64), tf.zeros(1, tf.int64))
+    return boxes.augment(lambda index: image, 1, (64, 64), augmentation, draws)
+
+
+def test_color_jitter_and_policies_leave_padding_alone(monkeypatch):
+    monkeypatch.setitem(box_autoaugment.POLICIES, "v3", ((("Equalize", 1.0, 0),),))
+    original = one_of_two(0).image.numpy()
+    equalized = varied_half(BoxAugmentation(autoaugment="v3")).image.numpy()
+    np.testing.assert_array_equal(equalized[:32], operations.equalize(original[np.newaxis])[0])
+    assert (equalized[32:] == FILL).all()
+    settings = BoxAugmentation(brightness=0.2, contrast=0.4, saturation=0.1, hue=0.1)
+    draws = Draws(0, 0, tf.constant([0], tf.int64), tf.zeros(1, tf.int64))
+    colored = varied_half(settings).image.numpy()
+    np.testing.assert_allclose(
+        colored[:32], jitter(tf.constant(original[np.newaxis]), settings.color, draws)[0], atol=1e-3
+    )
+    assert np.abs(colored[:32] - original).mean() > 1
+    assert (colored[32:] == FILL).all()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{}, {"scale_range": (0.3, 0.9)}, {"rotation": 30.0}, {"mosaic": 1.0}, {"mixup": 1.0}, {"copy_paste": 1.0}],
+    ids=lambda kind: next(iter(kind), "none"),
+)
+def test_color_jitter_changes_what_the_image_covers_only(kind):
+    for number in range(4):
+        plain = varied_half(BoxAugmentation(**kind), number, extra=[[0, 0, 32, 64], [1, 2, 3, 4]])
+        colored = varied_half(BoxAugmentation(**kind, brightness=0.3), number, extra=[[0, 0, 32, 64], [1, 2, 3, 4]])
+        assert all(np.array_equal(one, other) for one, other in zip(plain[1:], colored[1:], strict=True))
+        padding = (plain.image.numpy() == FILL).all(axis=-1)
+        changed = (colored.image.numpy() != plain.image.numpy()).all(axis=-1)
+        assert padding.any()
+        assert not changed[padding].any()
+        assert changed[~padding].mean() > 0.99
 
 
 def test_without_augmentation_nothing_varies():

@@ -54,6 +54,19 @@ def jittered(images=PIXELS, **amounts):
     return jitter(tf.constant(images), Augmentation(**amounts), draws).numpy()
 
 
+def test_pixels_that_are_not_covered_neither_count_nor_change():
+    draws = Draws(0, tf.constant(0), tf.range(8, dtype=tf.int64), tf.zeros(8, tf.int64))
+    settings = Augmentation(brightness=0.2, contrast=0.4, saturation=0.3, hue=0.1)
+    canvas, covered = np.full((8, 12, 12, 3), 128, np.float32), np.zeros((8, 12, 12, 1), bool)
+    canvas[:, 3:8, 2:8], covered[:, 3:8, 2:8] = PIXELS[:8], True
+    changed = jitter(tf.constant(canvas), settings, draws, tf.constant(covered)).numpy()
+    alone = jitter(tf.constant(PIXELS[:8]), settings, draws)
+    np.testing.assert_allclose(changed[:, 3:8, 2:8], alone, rtol=0, atol=1e-4)
+    assert (changed[~covered[..., 0]] == 128).all()
+    every = jitter(tf.constant(canvas), settings, draws, tf.ones((8, 12, 12, 1), tf.bool))
+    np.testing.assert_array_equal(every, jitter(tf.constant(canvas), settings, draws))
+
+
 def luma(images):
     return images @ LUMA
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 import tensorflow as tf
 
 from tfeff.data.augment.policy import MIN_SIDE
+from tfeff.data.images import resizing
 
 
 class AnnotatedImage(NamedTuple):
@@ -73,7 +74,7 @@ def joined(pixels: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImag
 
 
 def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """Shrinks boxes to what a mask shows of them, and drops those of which nothing is left.
+    """Shrinks boxes to what a mask shows of them, and drops those of which too little is left; see `_left`.
 
     Args:
         image: boxes lie inside the image.
@@ -84,11 +85,11 @@ def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> A
     visible = image.visible * share
     extra, left = _shown(image.extra_boxes_yxyx, shown)
     shrunk = image._replace(boxes_yxyx=boxes, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(shrunk, _wide(boxes), left > 0, min_share)
+    return _selected(shrunk, _left(shrunk, min_share), left > 0, min_share)
 
 
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
-    """Clips boxes to a window and drops those of which nothing is left.
+    """Clips boxes to a window and drops those of which too little is left; see `_left`.
 
     Args:
         image: boxes may reach beyond the image.
@@ -101,7 +102,8 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)
-    return _selected(inner, _wide(inside), tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1), min_share)
+    has_extra = tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)
+    return _selected(inner, _left(inner, min_share), has_extra, min_share)
 
 
 def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> AnnotatedImage:
@@ -116,6 +118,24 @@ def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> Annotate
     extra = tf.fill(tf.shape(image.extra_boxes_yxyx)[:1], share >= min_share)
     seen = image._replace(visible=image.visible * share)
     return _selected(seen, tf.ones_like(seen.difficult), extra, min_share)
+
+
+def with_coverage(image: AnnotatedImage, covered: tf.Tensor) -> AnnotatedImage:
+    """Appends a channel that tells the pixels of an image from its padding: 0 and the gray of padding.
+
+    So whatever moves, pads or mixes the pixels does the same to this channel.
+
+    Args:
+        image: float32 [height, width, channels].
+        covered: bool [height, width, 1], False: padding.
+    """
+    return image._replace(image=tf.concat([image.image, tf.where(covered, 0.0, float(resizing.FILL))], axis=-1))
+
+
+def split_coverage(image: AnnotatedImage) -> tuple[AnnotatedImage, tf.Tensor]:
+    """Returns the image without the channel of `with_coverage`, and `covered`; blends with padding are covered."""
+    channel = image.image[..., -1:]
+    return image._replace(image=image.image[..., :-1]), channel < resizing.FILL - 0.5
 
 
 def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor, min_share: float) -> AnnotatedImage:
@@ -144,8 +164,15 @@ def _area(boxes_yxyx: tf.Tensor) -> tf.Tensor:
     return (boxes_yxyx[:, 2] - boxes_yxyx[:, 0]) * (boxes_yxyx[:, 3] - boxes_yxyx[:, 1])
 
 
-def _wide(boxes_yxyx: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_all(boxes_yxyx[:, 2:] - boxes_yxyx[:, :2] >= MIN_SIDE, axis=-1)
+def _left(image: AnnotatedImage, min_share: float) -> tf.Tensor:
+    """Returns which objects are left: bool [n].
+
+    Objects to learn have sides of at least MIN_SIDE. Of ignored ones any area counts, since it is no background.
+    """
+    boxes = image.boxes_yxyx
+    wide = tf.reduce_all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=-1)
+    ignored = image.difficult | image.crowd | (image.visible < min_share)
+    return wide | (ignored & (_area(boxes) > 0))
 
 
 def _shown(boxes_yxyx: tf.Tensor, shown: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -4,7 +4,8 @@ Source: Zoph et al. 2020, "Learning Data Augmentation Strategies for Object Dete
 Tables and ranges, also of v1 to v3, are those of the authors' code (google/automl, efficientdet/aug/autoaugment.py).
 It applies policies to COCO's images, before these are resized, and has lengths in pixels; here, images have the
 network's size, and lengths are relative to their longer side, which in COCO has 640 pixels. Shears keep the center of
-the image in its place, not its corner.
+the image in its place, not its corner. As there, operations on levels see no padding; here this includes what
+earlier operations of the line moved into the image.
 """
 
 import math
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from tfeff.data.augment import box_geometry, operations
-from tfeff.data.augment.annotated_image import AnnotatedImage
+from tfeff.data.augment.annotated_image import AnnotatedImage, split_coverage, with_coverage
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.images import resizing
 
@@ -96,6 +97,7 @@ class Turn:
     Attributes:
         places: float32 [2], in [0, 1), for a place.
         objects: float32 [3, objects], in [0, 1), for the choice of objects and places in them.
+        covered: bool [height, width, 1], False: padding; None: there is none.
     """
 
     level: tf.Tensor
@@ -104,6 +106,7 @@ class Turn:
     places: tf.Tensor
     objects: tf.Tensor
     min_share: float
+    covered: tf.Tensor | None = None
 
 
 _Operation = Callable[[AnnotatedImage, Turn], AnnotatedImage]
@@ -113,7 +116,7 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
     """Applies a random line of a policy.
 
     Args:
-        image: height, width and channels known; rounded to whole levels first.
+        image: with coverage; height, width and channels known; rounded to whole levels first.
         policy: key of POLICIES.
         min_share: objects that keep less of their area become difficult.
         draws: one example.
@@ -127,12 +130,18 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
         image: AnnotatedImage, operation: tf.Tensor, probability: tf.Tensor, level: tf.Tensor, own: tf.Tensor
     ) -> AnnotatedImage:
         objects = tf.reshape(own[4:], (3, _OBJECTS))
-        turn = Turn(level, tf.where(own[1] < 0.5, -1.0, 1.0), probability, own[2:4], objects, min_share)
+        plain, covered = split_coverage(image)
+        turn = Turn(level, tf.where(own[1] < 0.5, -1.0, 1.0), probability, own[2:4], objects, min_share, covered)
 
-        def applied(change: _Operation) -> Callable[[], AnnotatedImage]:
-            return lambda: AnnotatedImage(*map(tf.identity, change(image, turn)))
+        def applied(name: str) -> Callable[[], AnnotatedImage]:
+            def apply() -> AnnotatedImage:
+                change = OPERATIONS[name]
+                changed = change(image, turn) if name in _WARPS else with_coverage(change(plain, turn), covered)
+                return AnnotatedImage(*map(tf.identity, changed))
 
-        return tf.switch_case(operation, [applied(change) for change in OPERATIONS.values()])
+            return apply
+
+        return tf.switch_case(operation, list(map(applied, OPERATIONS)))
 
     one = tf.function(step, autograph=False, jit_compile=False)  # traced once for all turns
     image = image._replace(image=tf.round(image.image))
@@ -149,12 +158,37 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
 
 
 def _pixels(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
-    """Returns an operation on the levels of images [1, height, width, channels], given the level [1]."""
-    return lambda image, turn: image._replace(image=change(image.image[tf.newaxis], turn.level[tf.newaxis])[0])
+    """Returns an operation on the levels of images [1, height, width, channels], given the level [1].
+
+    Padding keeps its own.
+    """
+
+    def apply(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
+        changed = change(image.image[tf.newaxis], turn.level[tf.newaxis])[0]
+        return image._replace(image=changed if turn.covered is None else tf.where(turn.covered, changed, image.image))
+
+    return apply
 
 
-def _enhanced(enhance: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
-    return _pixels(lambda images, level: enhance(images, 0.18 * level + 0.1))
+def _by_statistics(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
+    """Returns `_pixels` of an operation that depends on the levels of all pixels, but not on their places."""
+
+    def apply(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
+        def of(pixels: tf.Tensor) -> tf.Tensor:
+            return change(pixels[tf.newaxis], turn.level[tf.newaxis])[0]
+
+        if turn.covered is None:
+            return image._replace(image=of(image.image))
+        places = tf.where(turn.covered[..., 0])
+        row = tf.gather_nd(image.image, places)[tf.newaxis]
+        return image._replace(image=tf.tensor_scatter_nd_update(image.image, places, of(row)[0]))
+
+    return apply
+
+
+def _factor(level: tf.Tensor) -> tf.Tensor:
+    """Returns the factor of PIL's enhancements."""
+    return 0.18 * level + 0.1
 
 
 def _solarize_add(images: tf.Tensor, level: tf.Tensor) -> tf.Tensor:
@@ -239,7 +273,7 @@ def _equalize_only(image: AnnotatedImage, box: tf.Tensor, place: tf.Tensor, turn
     inside = operations.equalize(image.image[tf.newaxis, first[0] : end[0], first[1] : end[1]])[0]
     around = tf.stack([first, tf.shape(image.image)[:2] - end], axis=1)
     padded = tf.pad(inside, tf.concat([around, [[0, 0]]], axis=0))
-    return tf.where(_rectangle(image.image, tf.cast(first, tf.float32), tf.cast(end, tf.float32)), padded, image.image)
+    return tf.where(rectangle(image.image, tf.cast(first, tf.float32), tf.cast(end, tf.float32)), padded, image.image)
 
 
 def _displaced(
@@ -259,7 +293,7 @@ def _displaced(
         inside = tf.reduce_all((source + 0.5 >= box[:2]) & (source + 0.5 <= box[2:]), axis=-1, keepdims=True)
         source = tf.clip_by_value(tf.cast(source, tf.int32), 0, [height - 1, width - 1])
         moved = tf.where(inside, tf.gather_nd(image.image, source), FILL)
-        return tf.where(_rectangle(image.image, box[:2], box[2:]), moved, image.image)
+        return tf.where(rectangle(image.image, box[:2], box[2:]), moved, image.image)
 
     return _only(change)
 
@@ -282,10 +316,10 @@ def _mirrored(image: AnnotatedImage, pixel: tf.Tensor, box: tf.Tensor, turn: Tur
 
 
 def _grayed(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
-    return tf.where(_rectangle(pixels, first, end), FILL, pixels)
+    return tf.where(rectangle(pixels, first, end), FILL, pixels)
 
 
-def _rectangle(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+def rectangle(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
     """Returns the pixels whose centers lie between two corners (y, x): bool [height, width, 1]."""
     rows, columns = (
         (first[axis] <= tf.range(side) + 0.5) & (tf.range(side) + 0.5 < end[axis])
@@ -296,16 +330,16 @@ def _rectangle(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor
 
 OPERATIONS: dict[str, _Operation] = {
     "Identity": lambda image, turn: image,
-    "AutoContrast": _pixels(lambda images, level: operations.autocontrast(images)),
-    "Equalize": _pixels(lambda images, level: operations.equalize(images)),
+    "AutoContrast": _by_statistics(lambda images, level: operations.autocontrast(images)),
+    "Equalize": _by_statistics(lambda images, level: operations.equalize(images)),
     # TensorFlow shifts 8 bits by 7 at most, so that the authors' code keeps at least one.
     "Posterize": _pixels(lambda images, level: operations.posterize(images, tf.maximum(tf.floor(0.4 * level), 1.0))),
     "Solarize": _pixels(lambda images, level: operations.solarize(images, tf.floor(25.6 * level))),
     "SolarizeAdd": _pixels(_solarize_add),
-    "Color": _enhanced(operations.color),
-    "Contrast": _enhanced(operations.contrast),
-    "Brightness": _enhanced(operations.brightness),
-    "Sharpness": _enhanced(operations.sharpness),
+    "Color": _pixels(lambda images, level: operations.color(images, _factor(level))),
+    "Contrast": _by_statistics(lambda images, level: operations.contrast(images, _factor(level))),
+    "Brightness": _pixels(lambda images, level: operations.brightness(images, _factor(level))),
+    "Sharpness": _pixels(lambda images, level: operations.sharpness(images, _factor(level))),
     "Rotate": _rotate,
     "ShearX": _shear(1),
     "ShearY": _shear(0),
@@ -320,3 +354,5 @@ OPERATIONS: dict[str, _Operation] = {
     "Equalize_Only": _only(_equalize_only),
     "Cutout_Only": _only(_cutout_only),
 }
+_WARPS = frozenset({"Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"})
+"""Operations that move the image on its canvas, so that padding moves or appears."""

@@ -98,7 +98,7 @@ _RGB_TO_YIQ = np.array([LUMA, [0.595716, -0.274453, -0.321263], [0.211456, -0.52
 _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
-def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Tensor:
+def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws, covered: tf.Tensor | None = None) -> tf.Tensor:
     """Changes brightness, contrast, saturation and hue randomly, in this order, without clipping in between.
 
     Saturation and hue preserve luma (hue is a rotation in the I-Q plane of YIQ), so all four combine to one matrix and
@@ -108,6 +108,7 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Te
         images: float32 [n, height, width, channels], channels known, in [0, 255].
         augmentation: uses brightness, contrast, saturation and hue.
         draws: the n examples.
+        covered: bool [n, height, width, 1], the pixels that change and whose mean luma contrast keeps; None: all.
 
     Returns:
         float32 of the same shape, clipped to [0, 255].
@@ -117,7 +118,7 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Te
     brightness = 1.0 + augmentation.brightness * chance[:, 0]
     contrast = 1.0 + augmentation.contrast * chance[:, 1]
     gain = brightness * contrast
-    mean_color = tf.reduce_mean(tf.cast(images, tf.float64), axis=(1, 2))
+    mean_color, given = _mean_color(images, covered), images
     luma = LUMA if images.shape[-1] == 3 else np.ones(1)
     offset = (brightness - gain) * tf.reduce_sum(mean_color * luma, axis=-1)
     if images.shape[-1] == 3 and (augmentation.saturation or augmentation.hue):
@@ -125,7 +126,19 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws) -> tf.Te
         matrix = tf.cast(matrix, tf.float32)[:, tf.newaxis, tf.newaxis]
         images = sum(images[..., i : i + 1] * matrix[..., i] for i in range(3))
     gain, offset = (tf.cast(value, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis] for value in (gain, offset))
-    return tf.clip_by_value(images * gain + offset, 0.0, 255.0)
+    images = tf.clip_by_value(images * gain + offset, 0.0, 255.0)
+    if covered is None:
+        return images
+    shown = tf.cast(covered, tf.float32)  # products are exact, and twice as fast as a `tf.where` that broadcasts
+    return images * shown + given * (1.0 - shown)
+
+
+def _mean_color(images: tf.Tensor, covered: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean of the covered pixels, or of all: float64 [n, channels]."""
+    if covered is None:
+        return tf.reduce_mean(tf.cast(images, tf.float64), axis=(1, 2))
+    total = tf.reduce_sum(tf.cast(images * tf.cast(covered, tf.float32), tf.float64), axis=(1, 2))
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(covered, tf.float64), axis=(1, 2)))
 
 
 def _turn(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:
