@@ -19,7 +19,7 @@ _FRACTIONS = (
 _AMOUNTS = ("rotation", "shear", "crop_padding", "randaugment_layers", "mixup_alpha", "cutmix_alpha")
 
 MIN_SIDE = 1.0
-"""Minimum side in pixels of an object in a training image; a thinner one counts as invisible."""
+"""Minimum side in pixels of an object to learn in a training image; a thinner one counts as invisible."""
 
 
 @dataclass(frozen=True)
