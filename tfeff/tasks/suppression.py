@@ -63,7 +63,7 @@ def strongest(boxes_yxyx: tf.Tensor, scores: tf.Tensor, section: config.Suppress
 def peaks(scores: tf.Tensor, grids: Sequence[tuple[int, int]]) -> tf.Tensor:
     """Returns which cells have the highest score of a class among themselves and their neighbors in the same level.
 
-    So detections of "Objects as Points" (arXiv:1904.07850, section 4) are found.
+    "Objects as Points" (arXiv:1904.07850, section 4) finds its detections in this way.
 
     Args:
         scores: probabilities or logits, [b, n, classes].

@@ -54,8 +54,8 @@ class YoloTask(DenseDetectionTask):
     def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
         """See `ObjectDetectionTask`.
 
-        With `end_to_end`, too, only peaks are detected: that a better cell is next to it, a cell learns later than what
-        an object looks like (docs/dense_detection.md).
+        With `end_to_end`, too, only peaks are detected: cells learn what objects look like long before they learn to
+        stay silent next to a better cell (docs/dense_detection.md).
         """
         if self.suppresses:
             return super().decode(outputs)

@@ -127,7 +127,7 @@ def with_coverage(image: AnnotatedImage, covered: tf.Tensor) -> AnnotatedImage:
 
     Args:
         image: float32 [height, width, channels].
-        covered: bool [height, width, 1], False: padding.
+        covered: bool [height, width, 1], False for padding.
     """
     return image._replace(image=tf.concat([image.image, tf.where(covered, 0.0, float(resizing.FILL))], axis=-1))
 

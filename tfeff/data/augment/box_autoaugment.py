@@ -97,7 +97,7 @@ class Turn:
     Attributes:
         places: float32 [2], in [0, 1), for a place.
         objects: float32 [3, objects], in [0, 1), for the choice of objects and places in them.
-        covered: bool [height, width, 1], False: padding; None: there is none.
+        covered: bool [height, width, 1], False for padding; None if the whole canvas is covered.
     """
 
     level: tf.Tensor
