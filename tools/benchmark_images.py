@@ -3,9 +3,10 @@
 The cost of an augmentation is that of batches with it, in this process and all its threads. The rounds of all rows
 alternate.
 
-With --large, also what `data.reduced_decoding` saves and changes: photographs of --large, enlarged to the sizes of
-cameras, are decoded and cropped, whole and reduced in turn. PSNR compares the two results. And whether the pipeline
-delivers what its CPU time promises: a device that needs no CPU is simulated by a consumer that sleeps after each batch.
+With --boxes, also augmentation of photographs with their boxes. With --large, also what `data.reduced_decoding` saves
+and changes: photographs of --large, enlarged to the sizes of cameras, are decoded and cropped, whole and reduced in
+turn. PSNR compares the two results. And whether the pipeline delivers what its CPU time promises: a device that needs
+no CPU is simulated by a consumer that sleeps after each batch.
 """
 
 import argparse
@@ -19,16 +20,18 @@ import tensorflow as tf
 from paired_rounds import quartiles
 from PIL import Image
 
-from tfeff.data.augment.policy import Augmentation
+from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.data.dataset import Dataset, evenly_spaced
 from tfeff.data.images import decoding as image_decoding
 from tfeff.data.images.storage import EncodedImages
 from tfeff.data.input.batches import Batches
+from tfeff.data.input.box_transform import BoxTransform
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.input.decoding import resized
 from tfeff.data.input.image_transform import ImageTransform
 from tfeff.data.input.order import Shuffled
 from tfeff.data.input.reader import Reader
+from tfeff.data.input.transform import Transform
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
 from tfeff.reporting import tables
@@ -36,6 +39,7 @@ from tfeff.reporting import tables
 BATCH = 128
 LARGE_BATCH = 16
 LARGE = 224
+WITH_BOXES = 640
 BUFFERED = 3
 """More batches than the pipeline keeps ready, beside those that its threads make."""
 PACES = (0.5, 0.9, 1.0, 1.1, 2.0)
@@ -52,12 +56,23 @@ AUGMENTATIONS = {
     "RandAugment with two operations": Augmentation(randaugment_layers=2),
 }
 """Each of them alone, on images of the network's resolution."""
+_COLOR = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.02}
+BOX_AUGMENTATIONS = {
+    "none": BoxAugmentation(),
+    "scale": BoxAugmentation(scale=0.5),
+    "scale and color": BoxAugmentation(scale=0.5, **_COLOR),
+    "rotation and color": BoxAugmentation(rotation=10, **_COLOR),
+    "Mosaic, scale and color": BoxAugmentation(mosaic=1.0, scale=0.5, **_COLOR),
+    "AutoAugment v0": BoxAugmentation(autoaugment="v0"),
+    "AutoAugment v2": BoxAugmentation(autoaugment="v2"),
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Defines the flags."""
     parser.add_argument("--small", default="embedded:digits", help="Dataset of small images; CIFAR-10 in the docs.")
     parser.add_argument("--large", help="Dataset of photographs, decoded for every batch; none by default.")
+    parser.add_argument("--boxes", help="Photographs with boxes; none by default.")
     parser.add_argument("--rounds", type=int, default=8, help="Timed rounds per row.")
     parser.add_argument("--batches", type=int, default=40, help="Batches per round.")
 
@@ -71,23 +86,33 @@ def run(arguments: argparse.Namespace) -> None:
     reading = [decode_all() for _ in range(3)]
     size = small.size or (32, 32)
     cache = ImageCache.open(small, size)
+    reader = Reader(cache)
     rows = {
-        f"{small.name}, {name}": batches(cache, size, BATCH, arguments.batches, augmentation)
-        for name, augmentation in AUGMENTATIONS.items()
+        f"{small.name}, {name}": batches(ImageTransform(reader, size, augmentation=each), BATCH, arguments.batches)
+        for name, each in AUGMENTATIONS.items()
     }
     smaller = (3 * size[0] // 4, 3 * size[1] // 4)
     rows[f"{small.name}, downsampling {size[0]} to {smaller[0]} pixels"] = batches(
-        cache, smaller, BATCH, arguments.batches, Augmentation()
+        ImageTransform(reader, smaller), BATCH, arguments.batches
     )
+    few = max(1, arguments.batches // 8)
     if arguments.large:
         photographs = catalog.open_labels(arguments.large).load("train")
         uncached = ImageCache.open(photographs, (LARGE, LARGE), fit="crop", cache="none")
-        rows[f"{photographs.name}, decoded and cropped to {LARGE} pixels"] = batches(
-            uncached, (LARGE, LARGE), LARGE_BATCH, max(1, arguments.batches // 8), Augmentation()
-        )
-        rows[f"{photographs.name}, also AutoAugment"] = batches(
-            uncached, (LARGE, LARGE), LARGE_BATCH, max(1, arguments.batches // 8), Augmentation(autoaugment=True)
-        )
+        for name, augmentation in (
+            (f"decoded and cropped to {LARGE} pixels", Augmentation()),
+            ("also AutoAugment", Augmentation(autoaugment=True)),
+        ):
+            transform = ImageTransform(Reader(uncached), (LARGE, LARGE), augmentation=augmentation)
+            rows[f"{photographs.name}, {name}"] = batches(transform, LARGE_BATCH, few)
+    if arguments.boxes:
+        annotated = catalog.open_objects(arguments.boxes).load("train")
+        canvas = (WITH_BOXES, WITH_BOXES)
+        with_boxes = Reader(ImageCache.open(annotated, canvas, fit="letterbox"))
+        for name, each in BOX_AUGMENTATIONS.items():
+            rows[f"{annotated.name}, {name}"] = batches(
+                BoxTransform(with_boxes, canvas, augmentation=each), LARGE_BATCH, few
+            )
     seconds: dict[str, list[float]] = {name: [] for name in rows}
     for number in range(arguments.rounds + 1):
         for name in rows if number % 2 else reversed(rows):
@@ -184,15 +209,13 @@ def enlarged(photographs: Dataset, size: tuple[int, int]) -> Dataset:
     return Dataset(photographs.name, photographs.class_names, photographs.ids, EncodedImages(files, "enlarged"))
 
 
-def batches(
-    cache: ImageCache, size: tuple[int, int], batch_size: int, count: int, augmentation: Augmentation
-) -> Callable[[], float]:
+def batches(transform: Transform, batch_size: int, count: int) -> Callable[[], float]:
     """Returns a round of `count` training batches, which returns CPU seconds per image.
 
     A round begins and ends with full buffers, so it pays for as many batches as it takes.
     """
-    transform = ImageTransform(Reader(cache), size, augmentation=augmentation)
-    made = Batches(transform, min(batch_size, len(cache)), order=Shuffled(len(cache), seed=0))
+    images = len(transform.reader)
+    made = Batches(transform, min(batch_size, images), order=Shuffled(images, seed=0))
     endless = iter(made.training_batches(epochs=100_000))
 
     def timed() -> float:

@@ -44,6 +44,7 @@ def draws(index: int, *, seed: int = 0, epoch: int = 0) -> Draws:
 
 SIGNATURE = AnnotatedImage(
     image=tf.TensorSpec((None, None, 3), tf.float32),
+    covered=tf.TensorSpec((None, None, 1), tf.bool),
     boxes_yxyx=tf.TensorSpec((None, 4), tf.float32),
     labels=tf.TensorSpec((None,), tf.int32),
     difficult=tf.TensorSpec((None,), tf.bool),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.data.augment.annotated_image import annotated, clipped, split_coverage, visible_part, with_coverage
+from tfeff.data.augment.annotated_image import annotated, clipped, visible_part
 
 BOXES = [[0, 0, 10, 10], [5, 5, 15, 25], [-5, 0, 15, 10], [18, 0, 40, 10], [30, 30, 40, 40], [4, 4, 8, 4.5]]
 
@@ -69,14 +69,3 @@ def test_of_hidden_ignored_objects_any_area_remains():
     for difficult, labels in ((False, []), (True, [0, 2])):
         image = annotated(tf.zeros((20, 20, 3)), boxes, tf.range(3), tf.fill(3, difficult))
         assert visible_part(image, tf.constant(shown), 0.0).labels.numpy().tolist() == labels
-
-
-def test_coverage_is_a_channel_that_is_split_off_again():
-    covered = tf.constant(np.arange(20).reshape(4, 5, 1) % 3 > 0)
-    image = annotated(tf.random.stateless_uniform((4, 5, 3), (0, 1)), [], tf.zeros(0, tf.int32))
-    with_channel = with_coverage(image, covered)
-    assert with_channel.image.shape == (4, 5, 4)
-    for blend in (1.0, 0.1):  # with padding
-        blended = with_channel._replace(image=blend * with_channel.image + (1 - blend) * 128.0)
-        np.testing.assert_array_equal(split_coverage(blended)[1], covered)
-    np.testing.assert_array_equal(split_coverage(with_channel)[0].image, image.image)

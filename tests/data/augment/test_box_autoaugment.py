@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,9 +5,8 @@ import tensorflow as tf
 from tests.data.rectangles import draw, draws, find, traced
 from tests.thoroughness import thorough
 from tfeff.data.augment import operations
-from tfeff.data.augment.annotated_image import AnnotatedImage, annotated, split_coverage, with_coverage
+from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.augment.box_autoaugment import FILL, OPERATIONS, POLICIES, Turn, autoaugment
-from tfeff.data.augment.counter_rng import Draws
 
 SIDE = 60
 
@@ -144,28 +141,40 @@ def test_padding_changes_neither_levels_nor_itself(name: str) -> None:
     alone = OPERATIONS[name](annotated(tf.constant(pixels), [], tf.zeros(0, tf.int32)), turn(6.0)).image.numpy()
     canvas, covered = np.full((SIDE, SIDE, 3), FILL, np.float32), np.zeros((SIDE, SIDE, 1), bool)
     canvas[10:40, 20:50], covered[10:40, 20:50] = pixels, True
-    padded = annotated(tf.constant(canvas), [], tf.zeros(0, tf.int32))
-    after = OPERATIONS[name](padded, replace(turn(6.0), covered=tf.constant(covered))).image.numpy()
-    edge = int(name == "Sharpness")  # its kernel reaches one pixel further
-    inner = slice(edge, SIDE // 2 - edge)
-    np.testing.assert_array_equal(after[10:40, 20:50][inner, inner], alone[inner, inner])
+    whole = annotated(tf.constant(canvas), [], tf.zeros(0, tf.int32))
+    after = OPERATIONS[name](whole._replace(covered=tf.constant(covered)), turn(6.0)).image.numpy()
+    np.testing.assert_array_equal(after[10:40, 20:50], alone)
     assert (after[~covered[..., 0]] == FILL).all()
-    # an image that was moved out of its canvas, and one that fills it
-    none = OPERATIONS[name](padded, replace(turn(6.0), covered=tf.zeros((SIDE, SIDE, 1), tf.bool)))
+    # an image that was moved out of its canvas
+    none = OPERATIONS[name](whole._replace(covered=tf.zeros_like(whole.covered)), turn(6.0))
     np.testing.assert_array_equal(none.image, canvas)
-    every = OPERATIONS[name](padded, replace(turn(6.0), covered=tf.ones((SIDE, SIDE, 1), tf.bool)))
-    np.testing.assert_array_equal(every.image, OPERATIONS[name](padded, turn(6.0)).image)
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_of_an_image_that_is_no_rectangle_padding_does_not_count_either(name: str) -> None:
+    """Half of its pixels, in any place, are padding."""
+    rng = np.random.default_rng(0)
+    pixels, covered = rng.integers(90, 200, (SIDE, SIDE, 3)).astype(np.float32), rng.random((SIDE, SIDE, 1)) < 0.5
+    pixels[~covered[..., 0]] = FILL
+    whole = annotated(tf.constant(pixels), [], tf.zeros(0, tf.int32))
+    after = OPERATIONS[name](whole._replace(covered=tf.constant(covered)), turn(6.0)).image.numpy()
+    assert (after[~covered[..., 0]] == FILL).all()
+    if name == "Sharpness":  # its kernel reaches into the padding
+        expected = OPERATIONS[name](whole, turn(6.0)).image.numpy()[covered[..., 0]]
+    else:
+        row = annotated(tf.constant(pixels[covered[..., 0]][np.newaxis]), [], tf.zeros(0, tf.int32))
+        expected = OPERATIONS[name](row, turn(6.0)).image.numpy()[0]
+    np.testing.assert_array_equal(after[covered[..., 0]], expected)
 
 
 def test_padding_that_an_operation_moves_in_is_not_equalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(POLICIES, "moved", ((("TranslateX", 1.0, 8), ("Equalize", 1.0, 0)),))
     rng = np.random.default_rng(0)
     pixels = rng.integers(90, 200, (64, 64, 3)).astype(np.float32)
-    given = with_coverage(annotated(tf.constant(pixels), [], tf.zeros(0, tf.int32)), tf.ones((64, 64, 1), tf.bool))
-    moved, covered = split_coverage(autoaugment(given, "moved", 0.25, draws(0)))
+    moved = autoaugment(annotated(tf.constant(pixels), [], tf.zeros(0, tf.int32)), "moved", 0.25, draws(0))
     by = 20  # a level is 25 of 640 pixels
-    columns = np.flatnonzero(covered.numpy()[..., 0].all(axis=0))
-    assert len(columns) == 64 - by == covered.numpy().any(axis=(0, 2)).sum()
+    columns = np.flatnonzero(moved.covered.numpy()[..., 0].all(axis=0))
+    assert len(columns) == 64 - by == moved.covered.numpy().any(axis=(0, 2)).sum()
     kept = pixels[:, : 64 - by] if columns[0] else pixels[:, by:]
     np.testing.assert_array_equal(moved.image.numpy()[:, columns], operations.equalize(kept[np.newaxis])[0])
     assert (np.delete(moved.image.numpy(), columns, axis=1) == FILL).all()
@@ -174,12 +183,7 @@ def test_padding_that_an_operation_moves_in_is_not_equalized(monkeypatch: pytest
 @pytest.mark.slow
 @pytest.mark.parametrize("policy", [thorough("v0"), thorough("v1"), "v2", thorough("v3")])  # tracing takes seconds
 def test_images_vary_and_stay_well_formed(policy: str) -> None:
-    everywhere = tf.ones((SIDE, SIDE, 1), tf.bool)
-
-    def vary(given: AnnotatedImage, draws: Draws) -> AnnotatedImage:
-        return split_coverage(autoaugment(with_coverage(tf_static(given), everywhere), policy, 0.25, draws))[0]
-
-    one = traced(vary)
+    one = traced(lambda image, draws: autoaugment(of_side(image), policy, 0.25, draws))
     results = [one(image(4), number) for number in range(12)]
     for result in results:
         pixels, found = result.image.numpy(), result.boxes_yxyx.numpy()
@@ -188,10 +192,11 @@ def test_images_vary_and_stay_well_formed(policy: str) -> None:
         assert pixels.max() <= 255
         assert (found >= 0).all()
         assert (found <= SIDE).all()
-        assert {len(part) for part in result[1:-1]} == {len(found)}
+        assert {len(part) for part in result[2:-1]} == {len(found)}
     assert len({result.image.numpy().tobytes() for result in results}) > 6
     np.testing.assert_array_equal(one(image(4), 3).image, results[3].image)
 
 
-def tf_static(given: AnnotatedImage) -> AnnotatedImage:
-    return given._replace(image=tf.ensure_shape(given.image, (SIDE, SIDE, 3)))
+def of_side(image: AnnotatedImage) -> AnnotatedImage:
+    pixels, covered = tf.ensure_shape(image.image, (SIDE, SIDE, 3)), tf.ensure_shape(image.covered, (SIDE, SIDE, 1))
+    return image._replace(image=pixels, covered=covered)

@@ -6,7 +6,6 @@ from typing import NamedTuple, Self
 import tensorflow as tf
 
 from tfeff.data.augment.policy import MIN_SIDE
-from tfeff.data.images import resizing
 
 
 class AnnotatedImage(NamedTuple):
@@ -14,6 +13,7 @@ class AnnotatedImage(NamedTuple):
 
     Attributes:
         image: float32 [height, width, channels], in [0, 255].
+        covered: bool [height, width, 1], False for padding.
         boxes_yxyx: float32 [n, 4], pixels of this image.
         labels: int32 [n].
         difficult: bool [n], also of objects of which augmentation leaves too little to learn.
@@ -23,6 +23,7 @@ class AnnotatedImage(NamedTuple):
     """
 
     image: tf.Tensor
+    covered: tf.Tensor
     boxes_yxyx: tf.Tensor
     labels: tf.Tensor
     difficult: tf.Tensor
@@ -30,11 +31,10 @@ class AnnotatedImage(NamedTuple):
     visible: tf.Tensor
     extra_boxes_yxyx: tf.Tensor
 
-    def moved(self, image: tf.Tensor, move: Callable[[tf.Tensor], tf.Tensor]) -> Self:
+    def moved(self, image: tf.Tensor, covered: tf.Tensor, move: Callable[[tf.Tensor], tf.Tensor]) -> Self:
         """Replaces the pixels and moves all boxes by one function: float32 [k, 4] -> float32 [k, 4]."""
-        return self._replace(
-            image=image, boxes_yxyx=move(self.boxes_yxyx), extra_boxes_yxyx=move(self.extra_boxes_yxyx)
-        )
+        boxes, extra = move(self.boxes_yxyx), move(self.extra_boxes_yxyx)
+        return self._replace(image=image, covered=covered, boxes_yxyx=boxes, extra_boxes_yxyx=extra)
 
 
 def annotated(
@@ -45,10 +45,12 @@ def annotated(
     crowd: tf.Tensor | None = None,
     extra_boxes_yxyx: tf.Tensor | None = None,
 ) -> AnnotatedImage:
-    """Returns an image as read: objects are fully visible. Flags default to False, extra boxes to none."""
+    """Returns an image as read, without padding, all objects visible. Flags default to False, extra boxes to none."""
     unset = tf.zeros_like(labels, tf.bool)
+    pixels = tf.cast(image, tf.float32)
     return AnnotatedImage(
-        image=tf.cast(image, tf.float32),
+        image=pixels,
+        covered=tf.ones_like(pixels[..., :1], tf.bool),
         boxes_yxyx=tf.reshape(tf.cast(boxes_yxyx, tf.float32), (-1, 4)),
         labels=tf.cast(labels, tf.int32),
         difficult=unset if difficult is None else difficult,
@@ -58,16 +60,16 @@ def annotated(
     )
 
 
-def joined(pixels: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImage:
+def joined(pixels: tf.Tensor, covered: tf.Tensor, images: Sequence[AnnotatedImage]) -> AnnotatedImage:
     """Returns the objects of several images in one. Extra boxes are interleaved, so that the best come first.
 
     Args:
         pixels: float32 [height, width, channels].
+        covered: bool [height, width, 1].
         images: their boxes are in pixels of the result.
     """
-    together = AnnotatedImage(
-        pixels, *(tf.concat(parts, axis=0) for parts in zip(*(image[1:] for image in images), strict=True))
-    )
+    _, _, *parts = zip(*images, strict=True)
+    together = AnnotatedImage(pixels, covered, *(tf.concat(part, axis=0) for part in parts))
     ranks = tf.concat([tf.range(tf.shape(image.extra_boxes_yxyx)[0]) for image in images], axis=0)
     interleaved = tf.gather(together.extra_boxes_yxyx, tf.argsort(ranks, stable=True))
     return together._replace(extra_boxes_yxyx=interleaved)
@@ -120,24 +122,6 @@ def faded(image: AnnotatedImage, share: tf.Tensor, min_share: float) -> Annotate
     return _selected(seen, tf.ones_like(seen.difficult), extra, min_share)
 
 
-def with_coverage(image: AnnotatedImage, covered: tf.Tensor) -> AnnotatedImage:
-    """Appends a channel that tells the pixels of an image from its padding: 0 and the gray of padding.
-
-    So whatever moves, pads or mixes the pixels does the same to this channel.
-
-    Args:
-        image: float32 [height, width, channels].
-        covered: bool [height, width, 1], False for padding.
-    """
-    return image._replace(image=tf.concat([image.image, tf.where(covered, 0.0, float(resizing.FILL))], axis=-1))
-
-
-def split_coverage(image: AnnotatedImage) -> tuple[AnnotatedImage, tf.Tensor]:
-    """Returns the image without the channel of `with_coverage`, and `covered`; blends with padding are covered."""
-    channel = image.image[..., -1:]
-    return image._replace(image=image.image[..., :-1]), channel < resizing.FILL - 0.5
-
-
 def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor, min_share: float) -> AnnotatedImage:
     """Returns some of the objects, bool [n], and of the extra boxes, bool [m].
 
@@ -147,6 +131,7 @@ def _selected(image: AnnotatedImage, objects: tf.Tensor, extra: tf.Tensor, min_s
     kept = tf.where(objects)[:, 0]
     return AnnotatedImage(
         image=image.image,
+        covered=image.covered,
         boxes_yxyx=tf.gather(image.boxes_yxyx, kept),
         labels=tf.gather(image.labels, kept),
         difficult=tf.gather(image.difficult | (image.visible < min_share), kept),

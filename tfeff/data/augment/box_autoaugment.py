@@ -11,11 +11,12 @@ earlier operations of the line moved into the image.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import tensorflow as tf
 
 from tfeff.data.augment import box_geometry, operations
-from tfeff.data.augment.annotated_image import AnnotatedImage, split_coverage, with_coverage
+from tfeff.data.augment.annotated_image import AnnotatedImage
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.images import resizing
 
@@ -97,7 +98,6 @@ class Turn:
     Attributes:
         places: float32 [2], in [0, 1), for a place.
         objects: float32 [3, objects], in [0, 1), for the choice of objects and places in them.
-        covered: bool [height, width, 1], False for padding; None if the whole canvas is covered.
     """
 
     level: tf.Tensor
@@ -106,7 +106,6 @@ class Turn:
     places: tf.Tensor
     objects: tf.Tensor
     min_share: float
-    covered: tf.Tensor | None = None
 
 
 _Operation = Callable[[AnnotatedImage, Turn], AnnotatedImage]
@@ -116,7 +115,7 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
     """Applies a random line of a policy.
 
     Args:
-        image: with coverage; height, width and channels known; rounded to whole levels first.
+        image: height, width and channels known; rounded to whole levels first.
         policy: key of POLICIES.
         min_share: objects that keep less of their area become difficult.
         draws: one example.
@@ -130,18 +129,12 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
         image: AnnotatedImage, operation: tf.Tensor, probability: tf.Tensor, level: tf.Tensor, own: tf.Tensor
     ) -> AnnotatedImage:
         objects = tf.reshape(own[4:], (3, _OBJECTS))
-        plain, covered = split_coverage(image)
-        turn = Turn(level, tf.where(own[1] < 0.5, -1.0, 1.0), probability, own[2:4], objects, min_share, covered)
+        turn = Turn(level, tf.where(own[1] < 0.5, -1.0, 1.0), probability, own[2:4], objects, min_share)
 
-        def applied(name: str) -> Callable[[], AnnotatedImage]:
-            def apply() -> AnnotatedImage:
-                change = OPERATIONS[name]
-                changed = change(image, turn) if name in _WARPS else with_coverage(change(plain, turn), covered)
-                return AnnotatedImage(*map(tf.identity, changed))
+        def applied(name: str) -> AnnotatedImage:
+            return AnnotatedImage(*map(tf.identity, OPERATIONS[name](image, turn)))
 
-            return apply
-
-        return tf.switch_case(operation, list(map(applied, OPERATIONS)))
+        return tf.switch_case(operation, [partial(applied, name) for name in OPERATIONS])
 
     one = tf.function(step, autograph=False, jit_compile=False)  # traced once for all turns
     image = image._replace(image=tf.round(image.image))
@@ -157,33 +150,51 @@ def autoaugment(image: AnnotatedImage, policy: str, min_share: float, draws: Dra
     return image
 
 
-def _pixels(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
+def _levels(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], *, of_places: bool = True) -> _Operation:
     """Returns an operation on the levels of images [1, height, width, channels], given the level [1].
 
-    Padding keeps its own.
+    Padding neither changes nor counts.
+
+    Args:
+        change: the operation.
+        of_places: False if it depends on the levels of all pixels, but not on their places.
     """
 
     def apply(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
-        changed = change(image.image[tf.newaxis], turn.level[tf.newaxis])[0]
-        return image._replace(image=changed if turn.covered is None else tf.where(turn.covered, changed, image.image))
-
-    return apply
-
-
-def _by_statistics(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> _Operation:
-    """Returns `_pixels` of an operation that depends on the levels of all pixels, but not on their places."""
-
-    def apply(image: AnnotatedImage, turn: Turn) -> AnnotatedImage:
-        def of(pixels: tf.Tensor) -> tf.Tensor:
+        def changed(pixels: tf.Tensor) -> tf.Tensor:
             return change(pixels[tf.newaxis], turn.level[tf.newaxis])[0]
 
-        if turn.covered is None:
-            return image._replace(image=of(image.image))
-        places = tf.where(turn.covered[..., 0])
-        row = tf.gather_nd(image.image, places)[tf.newaxis]
-        return image._replace(image=tf.tensor_scatter_nd_update(image.image, places, of(row)[0]))
+        def masked() -> tf.Tensor:
+            if of_places:
+                return tf.where(shown, changed(part), part)
+            places = tf.where(shown[..., 0])
+            row = tf.gather_nd(part, places)[tf.newaxis]
+            return tf.tensor_scatter_nd_update(part, places, changed(row)[0])
+
+        first, end = _window(image.covered)
+        part, shown = (each[first[0] : end[0], first[1] : end[1]] for each in (image.image, image.covered))
+        inside = tf.cond(tf.reduce_all(shown), lambda: changed(part), masked)
+        around = tf.concat([tf.stack([first, tf.shape(image.image)[:2] - end], axis=1), [[0, 0]]], axis=0)
+        pixels = tf.pad(inside, around, constant_values=FILL)
+        return image._replace(image=tf.ensure_shape(pixels, image.image.shape))
 
     return apply
+
+
+def _window(covered: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the corners (y, x) of the smallest window with all covered pixels, or of all if there are none.
+
+    Its sides are at least as long as the kernel of `Sharpness`, if the image's are.
+    """
+    corners = []
+    for axis, side in enumerate(covered.shape[:2]):
+        line = tf.cast(tf.reduce_any(covered, axis=(1 - axis, 2)), tf.int32)
+        first = tf.argmax(line, output_type=tf.int32)
+        end = side - tf.argmax(line[::-1], output_type=tf.int32)
+        first = tf.minimum(first, max(side - operations.KERNEL, 0))
+        corners.append((first, tf.maximum(end, tf.minimum(first + operations.KERNEL, side))))
+    first, end = (tf.stack(corner) for corner in zip(*corners, strict=True))
+    return first, end
 
 
 def _factor(level: tf.Tensor) -> tf.Tensor:
@@ -330,16 +341,16 @@ def rectangle(pixels: tf.Tensor, first: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
 
 OPERATIONS: dict[str, _Operation] = {
     "Identity": lambda image, turn: image,
-    "AutoContrast": _by_statistics(lambda images, level: operations.autocontrast(images)),
-    "Equalize": _by_statistics(lambda images, level: operations.equalize(images)),
+    "AutoContrast": _levels(lambda images, level: operations.autocontrast(images), of_places=False),
+    "Equalize": _levels(lambda images, level: operations.equalize(images), of_places=False),
     # TensorFlow shifts 8 bits by 7 at most, so that the authors' code keeps at least one.
-    "Posterize": _pixels(lambda images, level: operations.posterize(images, tf.maximum(tf.floor(0.4 * level), 1.0))),
-    "Solarize": _pixels(lambda images, level: operations.solarize(images, tf.floor(25.6 * level))),
-    "SolarizeAdd": _pixels(_solarize_add),
-    "Color": _pixels(lambda images, level: operations.color(images, _factor(level))),
-    "Contrast": _by_statistics(lambda images, level: operations.contrast(images, _factor(level))),
-    "Brightness": _pixels(lambda images, level: operations.brightness(images, _factor(level))),
-    "Sharpness": _pixels(lambda images, level: operations.sharpness(images, _factor(level))),
+    "Posterize": _levels(lambda images, level: operations.posterize(images, tf.maximum(tf.floor(0.4 * level), 1.0))),
+    "Solarize": _levels(lambda images, level: operations.solarize(images, tf.floor(25.6 * level))),
+    "SolarizeAdd": _levels(_solarize_add),
+    "Color": _levels(lambda images, level: operations.color(images, _factor(level))),
+    "Contrast": _levels(lambda images, level: operations.contrast(images, _factor(level)), of_places=False),
+    "Brightness": _levels(lambda images, level: operations.brightness(images, _factor(level))),
+    "Sharpness": _levels(lambda images, level: operations.sharpness(images, _factor(level))),
     "Rotate": _rotate,
     "ShearX": _shear(1),
     "ShearY": _shear(0),
@@ -354,5 +365,3 @@ OPERATIONS: dict[str, _Operation] = {
     "Equalize_Only": _only(_equalize_only),
     "Cutout_Only": _only(_cutout_only),
 }
-_WARPS = frozenset({"Rotate", "ShearX", "ShearY", "TranslateX", "TranslateY"})
-"""Operations that move the image on its canvas, so that padding moves or appears."""

@@ -4,6 +4,8 @@ Boxes are measured at pixel edges: pixel (y, x) covers the box (y, x, y + 1, x +
 """
 
 import math
+from collections.abc import Iterator
+from functools import partial
 
 import tensorflow as tf
 
@@ -15,6 +17,8 @@ from tfeff.data.images import resizing
 
 FILL = float(resizing.FILL)
 """Gray level of padding."""
+_LEAST_SHARE = 1 / 256
+"""Share of the image in a pixel of it: less changes no level, so the pixel is padding."""
 
 
 def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> AnnotatedImage:
@@ -37,9 +41,9 @@ def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> 
         return tf.where(chance[1] < 0.5, mirrored, boxes)
 
     if augmentation.horizontal_flip:
-        image = image.moved(_reversed(image.image, 1, chance[0] < 0.5), flipped_across)
+        image = image.moved(*_reversed(image, 1, chance[0] < 0.5), flipped_across)
     if augmentation.vertical_flip:
-        image = image.moved(_reversed(image.image, 0, chance[1] < 0.5), flipped_down)
+        image = image.moved(*_reversed(image, 0, chance[1] < 0.5), flipped_down)
     return image
 
 
@@ -92,9 +96,10 @@ def fit(
         part = tf.image.resize(image.image, target, antialias=True)
     padding = tf.concat([tf.stack([before, canvas - before - count], axis=1), [[0, 0]]], axis=0)
     pixels = tf.ensure_shape(tf.pad(part, padding, constant_values=FILL), (*size, image.image.shape[-1]))
+    covered = tf.ensure_shape(tf.pad(tf.ones_like(part[..., :1], tf.bool), padding), (*size, 1))
 
-    scale = tf.cast(target / native, tf.float32)
-    moved = image.moved(pixels, lambda boxes: boxes * tf.tile(scale, [2]) + tf.cast(tf.tile(offset, [2]), tf.float32))
+    scale, shift = tf.cast(target / native, tf.float32), tf.cast(offset, tf.float32)
+    moved = image.moved(pixels, covered, lambda boxes: boxes * tf.tile(scale, [2]) + tf.tile(shift, [2]))
     return clipped(moved, _window(size), augmentation.min_share)
 
 
@@ -131,9 +136,14 @@ def warped(
         min_share: objects that keep less of their area become difficult.
     """
     height, width = image.image.shape[:2]
-    pixels = geometry.resample(
-        image.image[tf.newaxis], inverse[tf.newaxis], shift[tf.newaxis], fill_mode="CONSTANT", fill_value=FILL
-    )[0]
+
+    def resampled(pixels: tf.Tensor, fill: float) -> tf.Tensor:
+        mapped = geometry.resample(
+            pixels[tf.newaxis], inverse[tf.newaxis], shift[tf.newaxis], fill_mode="CONSTANT", fill_value=fill
+        )
+        return tf.ensure_shape(mapped[0], pixels.shape)
+
+    covered = resampled(tf.cast(image.covered, tf.float32), 0.0) > _LEAST_SHARE
     center = tf.constant([height / 2, width / 2], tf.float64)
 
     def mapped(boxes: tf.Tensor) -> tf.Tensor:
@@ -142,7 +152,7 @@ def warped(
         bounding = tf.concat([tf.reduce_min(corners, axis=1), tf.reduce_max(corners, axis=1)], axis=1)
         return tf.cast(bounding, tf.float32)
 
-    moved = image.moved(tf.ensure_shape(pixels, image.image.shape), mapped)
+    moved = image.moved(resampled(image.image, FILL), covered, mapped)
     return clipped(moved, _window((height, width)), min_share)
 
 
@@ -154,9 +164,11 @@ def _factor(augmentation: BoxAugmentation, chance: tf.Tensor) -> tf.Tensor:
     return low + (high - low) * chance
 
 
-def _reversed(pixels: tf.Tensor, axis: int, condition: tf.Tensor) -> tf.Tensor:
-    flipped = tf.cond(condition, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
-    return tf.ensure_shape(flipped, pixels.shape)
+def _reversed(image: AnnotatedImage, axis: int, condition: tf.Tensor) -> Iterator[tf.Tensor]:
+    """Yields the pixels and what they cover."""
+    for pixels in (image.image, image.covered):
+        flipped = tf.cond(condition, partial(tf.reverse, pixels, [axis]), partial(tf.identity, pixels))
+        yield tf.ensure_shape(flipped, pixels.shape)
 
 
 def _window(size: tuple[int, int]) -> tf.Tensor:

@@ -42,7 +42,8 @@ def mixup(image: AnnotatedImage, other: AnnotatedImage, min_share: float, draws:
     # Beta(3/2, 3/2) is the distribution of a coordinate of a point that is uniform in a disk.
     share = tf.cast(0.5 + 0.5 * tf.sqrt(chance[0]) * tf.cos(2 * math.pi * chance[1]), tf.float32)
     pixels = other.image + share * (image.image - other.image)
-    return joined(pixels, [faded(image, share, min_share), faded(other, 1.0 - share, min_share)])
+    parts = [faded(image, share, min_share), faded(other, 1.0 - share, min_share)]
+    return joined(pixels, image.covered | other.covered, parts)
 
 
 def copy_paste(image: AnnotatedImage, other: AnnotatedImage, min_share: float, draws: Draws) -> AnnotatedImage:
@@ -66,7 +67,8 @@ def copy_paste(image: AnnotatedImage, other: AnnotatedImage, min_share: float, d
     rows, columns = (_covered(boxes[:, axis], boxes[:, axis + 2], side) for axis, side in enumerate((height, width)))
     mask = tf.matmul(tf.cast(rows, tf.float32), tf.cast(columns, tf.float32), transpose_a=True) > 0
     pixels = tf.where(mask[..., tf.newaxis], other.image, image.image)
-    return joined(pixels, [visible_part(image, ~mask, min_share), visible_part(other, mask, min_share)])
+    covered = tf.where(mask[..., tf.newaxis], other.covered, image.covered)
+    return joined(pixels, covered, [visible_part(image, ~mask, min_share), visible_part(other, mask, min_share)])
 
 
 def _covered(first: tf.Tensor, end: tf.Tensor, side: int) -> tf.Tensor:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfeff.data.augment import box_autoaugment, box_geometry, box_mixing
 from tfeff.data.augment import mosaic as mosaics
-from tfeff.data.augment.annotated_image import AnnotatedImage, annotated, split_coverage, with_coverage
+from tfeff.data.augment.annotated_image import AnnotatedImage, annotated
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.data.augment.images import jitter
 from tfeff.data.augment.policy import BoxAugmentation
@@ -42,8 +42,6 @@ def augment(
         image float32 [*size, channels] in [0, 255]; boxes are clipped to it.
     """
 
-    uses_coverage = bool(augmentation.autoaugment) or augmentation.color.jitters
-
     def single(
         index: tf.Tensor, tile: int | tf.Tensor = 0, corner: tf.Tensor | None = None, owner: tf.Tensor = draws.index
     ) -> AnnotatedImage:
@@ -52,10 +50,7 @@ def augment(
         image = read(index)
         if augmentation.horizontal_flip or augmentation.vertical_flip:
             image = box_geometry.flip(image, augmentation, tile_draws)
-        fit = partial(
-            box_geometry.fit, size=size, augmentation=augmentation, draws=tile_draws, stretch=stretch, corner=corner
-        )
-        image = _with_coverage(image, fit) if uses_coverage else fit(image)
+        image = box_geometry.fit(image, size, augmentation, tile_draws, stretch=stretch, corner=corner)
         if augmentation.rotation:
             image = box_geometry.rotate(image, augmentation, tile_draws)
         if augmentation.autoaugment:
@@ -90,22 +85,10 @@ def augment(
                 partial(mixed, image, purpose, mix),
                 partial(_same, image),
             )
-    if uses_coverage:
-        image, covered = split_coverage(image)
-        if augmentation.color.jitters:
-            pixels = jitter(image.image[tf.newaxis], augmentation.color, draws, covered[tf.newaxis])[0]
-            image = image._replace(image=pixels)
+    if augmentation.color.jitters:
+        pixels = jitter(image.image[tf.newaxis], augmentation.color, draws, image.covered[tf.newaxis])[0]
+        image = image._replace(image=pixels)
     return image
-
-
-def _with_coverage(image: AnnotatedImage, fit: Callable[[AnnotatedImage], AnnotatedImage]) -> AnnotatedImage:
-    """Fits an image to the canvas, and tells it from the padding there; see `with_coverage`."""
-    # The window that the image covers, as one more box that moves with it.
-    whole = tf.pad(tf.cast(tf.shape(image.image)[:2], tf.float32), [[2, 0]])[tf.newaxis]
-    image = fit(image._replace(extra_boxes_yxyx=tf.concat([image.extra_boxes_yxyx, whole], axis=0)))
-    window = tf.round(image.extra_boxes_yxyx[-1])
-    covered = box_autoaugment.rectangle(image.image, window[:2], window[2:])
-    return with_coverage(image._replace(extra_boxes_yxyx=image.extra_boxes_yxyx[:-1]), covered)
 
 
 def _same(image: AnnotatedImage) -> AnnotatedImage:

@@ -118,27 +118,36 @@ def jitter(images: tf.Tensor, augmentation: Augmentation, draws: Draws, covered:
     brightness = 1.0 + augmentation.brightness * chance[:, 0]
     contrast = 1.0 + augmentation.contrast * chance[:, 1]
     gain = brightness * contrast
-    mean_color, given = _mean_color(images, covered), images
-    luma = LUMA if images.shape[-1] == 3 else np.ones(1)
-    offset = (brightness - gain) * tf.reduce_sum(mean_color * luma, axis=-1)
-    if images.shape[-1] == 3 and (augmentation.saturation or augmentation.hue):
+    # Channels [n, height, width] of their own take a third of the time of operations that broadcast over channels.
+    given = channels = tf.unstack(images, axis=-1)
+    shown = None if covered is None else tf.cast(covered[..., 0], tf.float32)
+    if len(channels) == 3 and (augmentation.saturation or augmentation.hue):
         matrix = _turn(1.0 + augmentation.saturation * chance[:, 2], 2 * math.pi * augmentation.hue * chance[:, 3])
-        matrix = tf.cast(matrix, tf.float32)[:, tf.newaxis, tf.newaxis]
-        images = sum(images[..., i : i + 1] * matrix[..., i] for i in range(3))
-    gain, offset = (tf.cast(value, tf.float32)[:, tf.newaxis, tf.newaxis, tf.newaxis] for value in (gain, offset))
-    images = tf.clip_by_value(images * gain + offset, 0.0, 255.0)
-    if covered is None:
-        return images
-    shown = tf.cast(covered, tf.float32)  # products are exact, and twice as fast as a `tf.where` that broadcasts
-    return images * shown + given * (1.0 - shown)
+        channels = [
+            tf.add_n([channel * _of_image(matrix[:, row, column]) for column, channel in enumerate(channels)])
+            for row in range(3)
+        ]
+    channels = [channel * _of_image(gain) for channel in channels]
+    if augmentation.contrast:
+        weights = LUMA if len(given) == 3 else np.ones(1)
+        luma = tf.add_n([weight * _mean(channel, shown) for weight, channel in zip(weights, given, strict=True)])
+        channels = [channel + _of_image((brightness - gain) * luma) for channel in channels]
+    channels = [tf.clip_by_value(channel, 0.0, 255.0) for channel in channels]
+    if shown is not None:  # products are exact, and faster than `tf.where`
+        channels = [new * shown + old * (1.0 - shown) for new, old in zip(channels, given, strict=True)]
+    return tf.stack(channels, axis=-1)
 
 
-def _mean_color(images: tf.Tensor, covered: tf.Tensor | None) -> tf.Tensor:
-    """Returns the mean of the covered pixels, or of all: float64 [n, channels]."""
-    if covered is None:
-        return tf.reduce_mean(tf.cast(images, tf.float64), axis=(1, 2))
-    total = tf.reduce_sum(tf.cast(images * tf.cast(covered, tf.float32), tf.float64), axis=(1, 2))
-    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(covered, tf.float64), axis=(1, 2)))
+def _of_image(amount: tf.Tensor) -> tf.Tensor:
+    return tf.cast(amount, tf.float32)[:, tf.newaxis, tf.newaxis]
+
+
+def _mean(channel: tf.Tensor, shown: tf.Tensor | None) -> tf.Tensor:
+    """Returns the mean of the pixels that are shown, 1 or 0, or of all: float64 [n]."""
+    if shown is None:
+        return tf.reduce_mean(tf.cast(channel, tf.float64), axis=(1, 2))
+    total = tf.reduce_sum(tf.cast(channel * shown, tf.float64), axis=(1, 2))
+    return tf.math.divide_no_nan(total, tf.reduce_sum(tf.cast(shown, tf.float64), axis=(1, 2)))
 
 
 def _turn(saturation: tf.Tensor, angle: tf.Tensor) -> tf.Tensor:

@@ -56,8 +56,15 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
     ):
         shift = tf.cast(tf.stack([down, right, down, right]), tf.float32)
         window = tf.cast(tf.stack([top, left, bottom, end]), tf.float32)
-        pixels = image.image[top - down : bottom - down, left - right : end - right]
-        tiles.append(clipped(image.moved(pixels, partial(tf.add, shift)), window, min_share))
-    whole = tf.concat([tf.concat([tile.image for tile in tiles[row : row + 2]], axis=1) for row in (0, 2)], axis=0)
-    whole = tf.ensure_shape(whole, images[0].image.shape)
-    return joined(whole, tiles)
+        parts = (
+            pixels[top - down : bottom - down, left - right : end - right] for pixels in (image.image, image.covered)
+        )
+        tiles.append(clipped(image.moved(*parts, partial(tf.add, shift)), window, min_share))
+    pixels = _tiled([tile.image for tile in tiles], images[0].image.shape)
+    covered = _tiled([tile.covered for tile in tiles], images[0].covered.shape)
+    return joined(pixels, covered, tiles)
+
+
+def _tiled(parts: Sequence[tf.Tensor], shape: tf.TensorShape) -> tf.Tensor:
+    """Returns four parts row by row in one: [height, width, channels]."""
+    return tf.ensure_shape(tf.concat([tf.concat(parts[:2], axis=1), tf.concat(parts[2:], axis=1)], axis=0), shape)

@@ -20,6 +20,9 @@ _ROTATION = math.radians(30)
 _ENHANCEMENT = 0.9
 _POSTERIZED_BITS = 4.0
 _GRAY = 128.0
+KERNEL = 3
+"""Side of the kernel of sharpness."""
+_BORDER = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 _Photometric = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]  # images, strength, sign -> images
 
@@ -169,14 +172,17 @@ def brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def sharpness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Changes the sharpness: 0 gives the image smoothed by a 3x3 kernel (1 around 5, over 13), 1 the image itself."""
-    height, width = images.shape[1:3]
-    box = sum(images[:, y : height - 2 + y, x : width - 2 + x] for y in range(3) for x in range(3))
-    smooth = tf.floor((box + 4.0 * images[:, 1:-1, 1:-1]) / 13.0 + 0.5)
-    inner = tf.pad(tf.ones((1, height - 2, width - 2, 1), tf.bool), [[0, 0], [1, 1], [1, 1], [0, 0]])
+    """Changes the sharpness: 0 gives the image smoothed by a 3x3 kernel (1 around 5, over 13), 1 the image itself.
+
+    Images have sides of at least KERNEL.
+    """
+    height, width = tf.unstack(tf.shape(images)[1:3] - KERNEL + 1)
+    box = tf.add_n([images[:, y : height + y, x : width + x] for y in range(KERNEL) for x in range(KERNEL)])
+    inner = images[:, 1:-1, 1:-1]
+    smooth = tf.floor((box + 4.0 * inner) / 13.0 + 0.5)
     # The border, which the kernel does not cover, keeps its pixels.
-    smooth = tf.where(inner, tf.pad(smooth, [[0, 0], [1, 1], [1, 1], [0, 0]]), images)
-    return _blend(smooth, images, factor)
+    kept = images - tf.pad(inner, _BORDER)
+    return _blend(kept + tf.pad(smooth, _BORDER), images, factor)
 
 
 def _each(amount: tf.Tensor) -> tf.Tensor:
