@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tfeff.errors import UserError
+from tfeff.evaluation import matching as matching_module
+from tfeff.evaluation.detection_errors import detection_errors
 from tfeff.evaluation.matching import Detections, image_quality, match, validate, worst_first
 
 
@@ -111,6 +113,20 @@ def test_the_order_of_images_does_not_matter(make_case):
         rows = zip(chosen[matching.image], matching.index, matching.true_positive, matching.ignored, strict=True)
         results.append(sorted(tuple(map(int, row)) for row in rows))
     assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("pairs", [1, 7])
+def test_pairs_are_compared_in_parts(pairs, make_case, monkeypatch):
+    found, truth = make_case(4, images=20, crowd=True)
+
+    def results():
+        matching = match(found, truth, 3)
+        return [*vars(matching).values(), *vars(detection_errors(matching, found, truth)).values()]
+
+    at_once = results()
+    monkeypatch.setattr(matching_module, "_PAIRS", pairs)
+    for whole, part in zip(at_once, results(), strict=True):
+        np.testing.assert_equal(part, whole)
 
 
 def test_overlaps_and_true_positives_equal_those_by_keras_cv(make_case):

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from tfeff.boxes import iou
 from tfeff.evaluation.average_precision import average_precisions, mean_average_precision
 from tfeff.evaluation.confusion import ConfusionMatrix, confusion_matrix
-from tfeff.evaluation.matching import Detections, GroundTruth, Matching
+from tfeff.evaluation.matching import Detections, GroundTruth, Matching, in_parts
 
 KINDS = ("class", "box", "both", "duplicate", "background", "missed")
 CLASS, BOX, BOTH, DUPLICATE, BACKGROUND, MISSED = range(len(KINDS))
@@ -137,13 +137,14 @@ def _best_overlaps(
     columns: list[list[npt.NDArray]] = [[], [], [], []]
     objects_before = 0
     for predicted, truth in zip(detections, objects, strict=True):
-        overlaps = iou(predicted.boxes_yxyx, truth.boxes_yxyx) * ~(truth.difficult | truth.crowd)
-        same = predicted.labels[:, None] == truth.labels[None]
-        if not len(truth.labels):
-            overlaps, same = np.zeros((len(predicted), 1)), np.ones((len(predicted), 1), bool)
-        for column, values in zip((0, 2), (overlaps * same, overlaps * ~same), strict=True):
-            columns[column].append(values.argmax(axis=1) + objects_before)
-            columns[column + 1].append(values.max(axis=1))
+        for part in in_parts(predicted, truth):
+            overlaps = iou(part.boxes_yxyx, truth.boxes_yxyx) * ~(truth.difficult | truth.crowd)
+            same = part.labels[:, None] == truth.labels[None]
+            if not len(truth.labels):
+                overlaps, same = np.zeros((len(part), 1)), np.ones((len(part), 1), bool)
+            for column, values in zip((0, 2), (overlaps * same, overlaps * ~same), strict=True):
+                columns[column].append(values.argmax(axis=1) + objects_before)
+                columns[column + 1].append(values.max(axis=1))
         objects_before += len(truth.labels)
     starts = np.cumsum([0, *map(len, detections)])
     order = starts[matching.image] + matching.index

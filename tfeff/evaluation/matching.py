@@ -7,7 +7,7 @@ exclusive, which gives the same areas and IoUs. VOC has no crowds; those follow 
 D: number of detections in all images. O: number of objects in all images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,6 +90,9 @@ def validate(detections: Sequence[Detections], objects: Sequence[GroundTruth], c
         if not (np.isfinite(predicted.scores).all() and np.isfinite(predicted.boxes_yxyx).all()):
             raise UserError(f"image {image}: a detection has a NaN or infinite box or score: the network has diverged")
 
+
+_PAIRS = 2**20
+"""Pairs of a detection and an object that are compared at once; each takes about 40 bytes."""
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -180,10 +183,11 @@ def match(
     starts = np.cumsum([0, *(len(truth.labels) for truth in objects)])
     bests, overlaps, shares = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0)]
     for predicted, truth, start in zip(detections, objects, starts, strict=False):
-        best, best_overlap = _best(predicted, truth)
-        bests.append(np.where(best < 0, -1, best + start))
-        overlaps.append(best_overlap)
-        shares.append(_share_in_crowd(predicted, truth))
+        for part in in_parts(predicted, truth):
+            best, best_overlap = _best(part, truth)
+            bests.append(np.where(best < 0, -1, best + start))
+            overlaps.append(best_overlap)
+            shares.append(_share_in_crowd(part, truth))
 
     score = _concatenate([predicted.scores for predicted in detections], np.float64)
     order = np.argsort(-score, kind="stable")
@@ -221,6 +225,13 @@ def match(
         object_counted=counted,
         object_found=object_found,
     )
+
+
+def in_parts(predicted: Detections, truth: GroundTruth) -> Iterator[Detections]:
+    """Yields the detections of an image, so many at a time that few have pairs with all objects in memory at once."""
+    step = max(1, _PAIRS // max(1, len(truth.labels)))
+    for first in range(0, len(predicted), step):
+        yield predicted.take(np.arange(first, min(first + step, len(predicted))))
 
 
 def _best(predicted: Detections, truth: GroundTruth) -> tuple[Ints, npt.NDArray[np.float64]]:
