@@ -368,6 +368,13 @@ FAULTS: dict[str, tuple[Write, str, tuple[str, ...]]] = {
         "boxes",
         ("listed twice",),
     ),
+    "boxes of two classes": (
+        in_voc(
+            lambda each: Drawing(each.name, each.image, each.objects + each.labels(lambda old: 1 - old % 2).objects[:1])
+        ),
+        "boxes",
+        ("the box of an object of another class",),
+    ),
     "angles in YOLO": (angles, "boxes", ("invalid line",)),
     "labels from 1 in YOLO": (
         in_yolo(lambda each: each.labels(lambda label: label + 1), convert=True),

@@ -270,7 +270,7 @@ def test_a_repeated_object_is_used_once(images: Path) -> None:
     rows = ["images/a.png,1,2,30,20,dog"] * 2 + ["images/a.png,1,2,30,20,cat", "images/b.png,1,2,30,20,dog"]
     dataset = load(images, "\n".join(rows))
     assert [each.labels.tolist() for each in dataset.objects] == [[1, 0], [1]]
-    assert dataset.defects.counts == {"repeated object": 1}
+    assert dataset.defects.counts == {"repeated object": 1, "object with the box of one of another class": 1}
     assert dataset.defects.first("repeated object").startswith(f"csv:{images}/boxes.csv, line 1, object 2: ")
     assert dataset.defects.lost("objects") == 0
 

@@ -22,7 +22,7 @@ from tfeff.analysis.diagnosis.image_evidence import Preference, prefer
 from tfeff.analysis.diagnosis.thresholds import limit
 from tfeff.boxes import relative_from_yxyx, yxyx_from_relative
 from tfeff.data.dataset import Dataset, evenly_spaced
-from tfeff.data.sources.annotations import REPEATED
+from tfeff.data.sources.annotations import OF_SEVERAL_CLASSES, REPEATED
 from tfeff.reporting.tables import percent
 
 Place = tuple[int, int]
@@ -91,7 +91,7 @@ def _findings(annotations: Annotations, reading: Reading | None) -> list[Finding
             or list(_better_alternative(annotations, reading))
             or [*_wrong_sizes(annotations), *_in_a_corner(annotations)]
         )
-    return [*findings, *_placeholders(annotations), *_listed_twice(annotations)]
+    return [*findings, *_placeholders(annotations), *_listed_twice(annotations), *_of_several_classes(annotations)]
 
 
 def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
@@ -395,6 +395,22 @@ def _listed_twice(annotations: Annotations) -> Iterator[Finding]:
         measured={"objects": double, "of": annotations.count},
         evidence=defects.examples[REPEATED],
         fix="delete the repetitions",
+    )
+
+
+def _of_several_classes(annotations: Annotations) -> Iterator[Finding]:
+    """Yields objects with the box of one of another class."""
+    defects = annotations.images.defects
+    count = defects.counts[OF_SEVERAL_CLASSES]
+    if not count:
+        return
+    yield Finding(
+        what=f"{share(count, annotations.count, 'objects')} have exactly the box of an object of another class; a "
+        "detector learns one class at a place.",
+        broken=count > limit("duplicate_objects") * annotations.count,
+        measured={"objects": count, "of": annotations.count},
+        evidence=defects.examples[OF_SEVERAL_CLASSES],
+        fix="keep one class for each box, such as the most specific one",
     )
 
 

@@ -8,7 +8,7 @@ from tfeff.analysis.quality import Quality, Survey
 from tfeff.data.dataset import Dataset
 from tfeff.data.defects import Defects
 from tfeff.data.images import decoding
-from tfeff.data.sources.annotations import REPEATED
+from tfeff.data.sources.annotations import OF_SEVERAL_CLASSES, REPEATED
 
 NEARLY_CONSTANT = 3
 """Gray levels; the noise of a compressed blank image."""
@@ -33,7 +33,7 @@ FILES = (
 SEEN_ELSEWHERE = (
     *("unreadable image", "class without a name", "invalid line", "object without a complete box"),
     *("object without a box or a class", "box that is not finite", "swapped corners", "box outside the image"),
-    *("box partly outside", "box without area", "wrong image size", REPEATED),
+    *("box partly outside", "box without area", "wrong image size", REPEATED, OF_SEVERAL_CLASSES),
 )
 """Defects that this link counts with damaged images, or that the links of boxes and classes explain."""
 ORPHAN = "label without an image of its name"

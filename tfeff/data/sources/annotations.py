@@ -31,6 +31,8 @@ _FEW = 3
 """Fewer boxes without a fraction could be single pixels in the corner of their images."""
 REPEATED = "repeated object"
 """The defect of an object with the box and the class of another one in its image; it is used once."""
+OF_SEVERAL_CLASSES = "object with the box of one of another class"
+"""The defect of an object at whose place a detector learns another class. Both are used."""
 
 
 class ObjectCollector:
@@ -70,7 +72,7 @@ class ObjectCollector:
         self._relative, self._assumed_stored = relative, False
         self._pending: list[tuple[int, Box, int, bool, bool, float, Literal[0, 1]]] = []
         self._rows: list[tuple[Box, int, bool, bool, float]] = []
-        self._known = set[tuple[Box, int]]()
+        self._known: dict[Box, list[int]] = {}
         self._raw: list[tuple[Box, int]] = []
         self._unnamed: list[tuple[Box, int]] = []
         self._finished = False
@@ -182,10 +184,13 @@ class ObjectCollector:
             if not outside or bottom <= top or right <= left:
                 self._defects.add("box without area", f"{self._where}, object {number}: {yxyx}", lost="objects")
             return
-        if (clipped, label) in self._known:
+        known = self._known.setdefault(clipped, [])
+        if label in known:
             self._defects.add(REPEATED, f"{self._where}, object {number}: {yxyx}")
             return
-        self._known.add((clipped, label))
+        if known:
+            self._defects.add(OF_SEVERAL_CLASSES, f"{self._where}, object {number}: {yxyx}")
+        known.append(label)
         self._rows.append((clipped, label, difficult, crowd, pixels))
 
     def add_unnamed(self, yxyx: tuple[float, float, float, float], label: int) -> None:
