@@ -243,9 +243,11 @@ def test_anchors_fit_the_objects_at_each_resolution_unless_they_are_set_or_train
 def annotated(extents: tuple[float, float], most: int = 3) -> AnnotatedImages:
     return AnnotatedImages(
         count=100,
+        shown=100,
         objects=1.5,
         extent=0.2,
         extents=extents,
+        elongation=1.0,
         class_images=(100,),
         most=most,
         side=640,

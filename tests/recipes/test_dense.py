@@ -20,8 +20,8 @@ SCRATCH = WarmStart("scratch", None, None, "")
 )
 def test_trainings_are_about_those_of_the_configs(file, count, start):
     given = config.load(ROOT / "configs" / file, config.Experiment)
-    size = dense.batch_size(count).value
-    epochs = dense.epochs(count, size, start).value
+    size = dense.batch_size(count, 0).value
+    epochs = dense.epochs(count, size, start, count).value
     assert size == given.training.batch_size
     assert epochs == pytest.approx(given.training.epochs, rel=0.05)
     length = {key: choice.value for key, choice in dense.length(epochs, given.task, needs_validation=False).items()}
@@ -44,20 +44,21 @@ def test_only_few_images_of_imagenet_weights_keep_layers():
 @pytest.mark.parametrize("start", [IMAGENET, SCRATCH])
 @pytest.mark.parametrize("count", [3, 40, 500, 10_000, 1_000_000])
 def test_lengths_stay_in_their_range(start, count):
-    size = dense.batch_size(count).value
+    size = dense.batch_size(count, 0).value
     least, most = dense.EPOCHS[start.kind]
     assert 1 <= size <= min(count, 32)
-    assert least <= dense.epochs(count, size, start).value <= most
+    assert least <= dense.epochs(count, size, start, count).value <= most
 
 
 def test_batches_that_memory_limits_see_as_many_images():
-    assert dense.epochs(960, 2, IMAGENET).value == dense.epochs(960, 32, IMAGENET).value == 34
-    assert dense.epochs(960, 2, IMAGENET).why == "16,320 updates"
+    assert dense.epochs(960, 2, IMAGENET, 960).value == dense.epochs(960, 32, IMAGENET, 960).value == 34
+    assert dense.epochs(960, 2, IMAGENET, 960).why == "16,320 updates"
+    assert dense.epochs(960, 2, IMAGENET, 9_600).why == "163,200 updates"  # most of them of images without objects
 
 
 def test_large_batches_have_as_many_updates():
     """Batches of a size that a user sets; 40 epochs at most."""
-    assert [dense.epochs(205, size, IMAGENET).value for size in (2, 4, 6, 32)] == [20, 20, 30, 40]
+    assert [dense.epochs(205, size, IMAGENET, 205).value for size in (2, 4, 6, 32)] == [20, 20, 30, 40]
 
 
 def test_a_common_aspect_ratio_is_that_of_the_input():
@@ -103,13 +104,22 @@ def test_a_batch_of_regions_fits_into_memory(regions, size):
     gathered = 49 * 16 * 256 * 4
     assert regions * gathered < found < 1.2 * regions * gathered
     assert [dense.batch_size(each, found).value for each in (240, 960)] == [size, size]
-    assert dense.batch_size(960, found).why == f"the regions of an image take about {found / 1e9:.1f} GB of memory"
+    assert dense.batch_size(960, found).why == f"an image takes about {found / 1e9:.1f} GB of memory in training"
     many = config.FastRCNNSettings(network=config.detector("fast-rcnn-fpn"), sampled_regions=4_000)
     assert dense.image_bytes(many, model, **count) > 4_000 * gathered
-    assert dense.image_bytes(config.YoloSettings(), model, **count) == 0
     small = config.detector("faster-rcnn", neck_channels=32, regions=100)
     small = config.FasterRCNNSettings(network=small, sampled_regions=64)
     assert dense.batch_size(960, dense.image_bytes(small, model, **count)).value == 32
+
+
+@pytest.mark.parametrize(("resolution", "size"), [(320, 32), (640, 8), (1536, 1)])
+def test_a_batch_of_large_inputs_fits_into_memory(resolution, size):
+    task, model = config.YoloSettings(), config.architecture("efficientnet-lite0", resolution=resolution)
+    found = dense.image_bytes(task, model, num_classes=3, channels=3)
+    estimated = models.estimate(task.describe(model), num_classes=3, channels=3)
+    assert found == max(estimated.training_peak_bytes, estimated.peak_bytes)
+    assert dense.batch_size(1_200, found).value == size
+    assert size * found <= dense.BATCH_BYTES < 2 * max(size, 16) * found
 
 
 def test_enough_boxes_of_regions_enter_the_suppression():
@@ -133,8 +143,10 @@ def test_the_last_epochs_are_plain_only_if_the_others_are_not():
 
 
 def test_the_resolution_follows_from_the_longer_side():
-    choice = dense.resolution(320, 0.0375, 1920)  # 0.05 of the square root of the area of 1920x1080 pixels
-    assert (choice.value, choice.why) == (640, "the median object then has about 24 pixels")
+    choice = dense.resolution(320, 0.0375, 0.03, 1920)  # 0.05 of the square root of the area of 1920x1080 pixels
+    assert (choice.value, choice.why) == (640, "the median object then has about 24 pixels, a small one 19")
+    # a ball of 20 pixels between players of 100
+    assert [dense.resolution(320, 100 / 1280, small / 1280, 1280).value for small in (100, 20, 10)] == [416, 512, 640]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +155,9 @@ def test_the_resolution_follows_from_the_longer_side():
         (52, 85, 1920, 16 / 9, (1088, 272)),  # 1024 pixels, and the height of the images hardly more
         (52, 85, 4000, 4 / 3, (1024, 256)),
         (64, 500, 4000, 3 / 2, (1280, 512)),  # large objects fit into the overlap
-        (64, 2000, 4000, 3 / 2, (1280, 640)),  # but at most half a tile
+        (64, 1200, 4000, 3 / 2, (1280, 640)),  # but at most half a tile
+        (64, 2000, 4000, 3 / 2, (2016, 1008)),  # and into a tile
+        (64, 3000, 4000, 3 / 2, None),  # which then would be nearly as large as the images
         (10, 20, 4000, 1.0, (640, 160)),  # images are not enlarged
         (52, 85, 1000, 1.0, None),  # at 640 pixels, objects have 33
         (30, 60, 900, 1.0, None),  # tiles would be nearly as large as the images
@@ -157,9 +171,17 @@ def test_large_images_with_small_objects_are_cut(pixels, large, side, aspect, ex
     assert found == expected
     if expected is not None:
         assert list(choices) == ["data.tile", "data.tile_overlap"]
-        resolution = dense.resolution(320, pixels / expected[0], expected[0])
+        resolution = dense.resolution(320, pixels / expected[0], pixels / expected[0], expected[0])
         assert resolution.value == 640
-        assert pixels * 640 / expected[0] == pytest.approx(min(pixels, 32), rel=0.05)
+        if large < expected[0] - 32:  # else tiles are larger than the median object needs
+            assert pixels * 640 / expected[0] == pytest.approx(min(pixels, 32), rel=0.05)
+
+
+def test_tiles_fit_the_resolution_of_a_run():
+    choices = dense.tile(40 / 1600, 40 / 1600, 1600, 4 / 3, 320)
+    assert [each.value for each in choices.values()] == [384, 96]
+    assert choices["data.tile"].why.endswith("too few if whole images had 320")
+    assert not dense.tile(160 / 1600, 160 / 1600, 1600, 4 / 3, 320)
 
 
 def test_a_faster_rcnn_on_a_small_backbone_costs_about_as_much_as_yolo():
@@ -229,3 +251,11 @@ def test_small_objects_have_anchors(name):
 def test_anchors_are_at_most_as_large_as_they_were(name, values, extents, expected):
     assert dense.anchor_size(described(name, **values), extents).value == expected
     assert dense.anchor_size(described(name, 640, **values), extents).value >= expected
+
+
+def test_objects_that_no_anchor_has_the_shape_of_are_said():
+    network = described("efficientdet-d0")
+    assert [bool(dense.misshaped(network, elongation)) for elongation in (1.0, 3.0, 3.1)] == [False, False, True]
+    assert "typically 8.0 times as long as wide, anchors at most 2 times" in dense.misshaped(network, 8.0)
+    long = described("efficientdet-d0", anchor_aspects=(6.0, 1.0, 1 / 6))
+    assert not dense.misshaped(long, 8.0)

@@ -154,6 +154,16 @@ def test_sizes_of_objects_are_relative_to_the_longer_side(tmp_path):
     assert (images.extent, images.loaded) == (pytest.approx(16 / 160), 1)
 
 
+def test_of_thin_objects_the_shorter_side_counts(tmp_path):
+    """8x800 pixels have the area of 80x80."""
+    Image.fromarray(np.zeros((1000, 1000, 3), np.uint8)).save(tmp_path / "a.png")
+    rows = ["a.png,pole,10,10,18,810", "a.png,pole,100,100,900,108"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *rows]))
+    images = annotated_images(config.Data(source=f"csv:{tmp_path / 'boxes.csv'}", train_split="all"))
+    assert (images.extent, images.elongation) == pytest.approx((16 / 1000, 100))
+    assert images.extents == pytest.approx((16 / 1000, 80 / 1000))
+
+
 def test_classes_count_equally_for_the_extents(tmp_path):
     """Of 12 objects 40 pixels wide, 4 of one class have 1 to 4 pixels: half of the weight."""
     Image.fromarray(np.zeros((40, 100, 3), np.uint8)).save(tmp_path / "a.png")
@@ -167,19 +177,21 @@ def test_classes_count_equally_for_the_extents(tmp_path):
 
 
 def test_the_variance_of_a_mean_over_classes_follows_the_images_that_show_them():
-    images = AnnotatedImages(100, 3.0, 0.1, (0.1, 0.1), (100, 50, 0), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100)
+    images = AnnotatedImages(
+        100, 100, 3.0, 0.1, (0.1, 0.1), 1.0, (100, 50, 0), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100
+    )
     assert images.trials(20) == pytest.approx(2**2 / (1 / 20 + 1 / 10))
     assert images.part(50).class_images == (50, 25, 0)
     assert images.part(1).class_images == (1, 1, 0)
     assert images.part(50).trials(20) == images.trials(20)
-    one = AnnotatedImages(100, 3.0, 0.1, (0.1, 0.1), (100,), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100)
+    one = AnnotatedImages(100, 100, 3.0, 0.1, (0.1, 0.1), 1.0, (100,), 5, 64, (1.0, 1.0, 1.0), 64, (64, 64), 100)
     assert one.trials(40) == 40  # a single class that all images show: as an accuracy
 
 
 def test_the_variance_on_blood_cells_is_about_that_of_the_bootstrap():
     """docs/dense_detection.md, necks: mAP 0.814 (0.766 to 0.861) on 87 of the 292 images."""
     cells = AnnotatedImages(
-        292, 13.5, 0.186, (0.06, 0.33), (162, 280, 290), 30, 640, (4 / 3, 4 / 3, 4 / 3), 640, (480, 640), 292
+        292, 292, 13.5, 0.186, (0.06, 0.33), 1.1, (162, 280, 290), 30, 640, (4 / 3, 4 / 3, 4 / 3), 640, (480, 640), 292
     )
     half = 1.96 * math.sqrt(0.814 * (1 - 0.814) / cells.trials(87))
     assert half == pytest.approx((0.861 - 0.766) / 2, rel=0.15)
@@ -191,7 +203,8 @@ def test_images_without_objects_do_not_lower_the_mean_number_of_objects(tmp_path
     boxes = [f"a.png,x,{x},0,{x + 4},9" for x in range(0, 50, 10)] + ["b.png,x,4,4,30,30", "c.png,,,,,", "d.png,,,,,"]
     (tmp_path / "boxes.csv").write_text("\n".join(["image,label,xmin,ymin,xmax,ymax", *boxes]))
     images = annotated_images(config.Data(source=f"csv:{tmp_path / 'boxes.csv'}", train_split="all"))
-    assert (images.count, images.objects) == (4, 3.0)
+    assert (images.count, images.shown, images.objects) == (4, 2, 3.0)
+    assert (images.part(2).count, images.part(2).shown) == (2, 1)
 
 
 def test_images_without_objects(tmp_path):

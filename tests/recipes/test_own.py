@@ -31,6 +31,7 @@ from tfeff.recipes import dense, own
 from tfeff.recipes.image_set import counted_images
 from tfeff.tasks.suppression import suppress
 from tfeff.training import checks
+from tfeff.training.agreement import Agreement
 from tfeff.training.interruption import Interruption
 from tfeff.training.preparation import Preparation, Prepared
 from tfeff.training.stored import FeatureCache
@@ -460,6 +461,7 @@ def prepare(settings: config.Experiment, directory: Path) -> tuple[Prepared, Ima
             features=FeatureCache(),
             reporter=reporter,
             interruption=interruption,
+            agreement=Agreement(tf.distribute.get_strategy()),
         )
         prepared = preparation.prepare()
         assert prepared is not None
@@ -512,7 +514,7 @@ def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_pa
     settings, choices = completed(*flags, cut)
     assert (settings.data.tile, settings.data.tile_overlap) == (320, 32)
     settings, _ = completed(*flags, saved(tmp_path / "whole", "task.name=yolo", resolution=320))
-    assert settings.data.tile is None
+    assert (settings.data.tile, settings.data.tile_overlap, settings.model.resolution) == (384, 96, 320)
     settings, _ = completed(*flags, saved(tmp_path / "crops", "task.name=classification", resolution=320))
     assert settings.data.tile == 800
 

@@ -30,18 +30,22 @@ RESOLUTION, MOST_PIXELS = 320, 640
 DETAIL = 2
 """Images that the augmentation scales are loaded with at least this many times the side of the input: they are
 resampled twice, which would blur them if both sizes were nearly the same."""
-OBJECT_PIXELS = 32
-"""Side that the median object should have in the input, if the images and `MOST_PIXELS` allow it."""
+OBJECT_PIXELS, LEAST_PIXELS = 32, 8
+"""Sides that the median and the small objects should have in the input, if the images and `MOST_PIXELS` allow it. The
+cells of the finest level, P3, have 8 pixels."""
 SMALL_PIXELS, LARGE_PIXELS = 16, 512
 """Smaller objects are found at P2, larger ones at P7, which the pyramid then has besides P3 to P6."""
-FEW_OBJECTS = 3
-"""With fewer objects per image, a Faster R-CNN has fewer regions."""
+FEW_OBJECTS, MOST_SAMPLED = 3, 512
+"""With fewer objects per image, a Faster R-CNN has fewer regions. Of those it learns from, a quarter show objects, so
+that they are four times as many as there may be objects, but no more than published."""
 LEAST_CUT = 1.5
 """Images whose longer side has fewer tiles are not cut."""
 LARGER = 1.25
 """Tiles may be this much larger if they then are as high as the images."""
 LEAST_ANCHOR = 2.0
 """Side of the smallest square anchor, in strides; there are gaps between smaller ones."""
+LONGER = 1.5
+"""Objects that are more elongated than the anchors by this factor have an IoU of at most 2/3 with any of their area."""
 SPREAD = 1.1
 """Images whose aspect ratios differ by at most this factor have a common one."""
 MOST_OBJECTS = 300
@@ -53,38 +57,39 @@ REGIONS, REGIONS_PER_DETECTION, BOXES_PER_DETECTION = 1_000, 5, 20
 R-CNN: boxes that enter that of detections, for each of them."""
 UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
 """Updates that a training should have, by warm start."""
-EPOCHS = {"imagenet": (5, 40), "file": (5, 40), "scratch": (20, 120)}
-"""Least and most epochs, by warm start."""
+EPOCHS = {"imagenet": (12, 40), "file": (12, 40), "scratch": (20, 120)}
+"""Least and most epochs, by warm start. Published detectors on ImageNet weights see COCO at least 12 times."""
 BATCH_SIZES = (4, 8, 16, 32)
 UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
 BATCH_BYTES = 4e9
-"""Memory that a batch of detectors with two stages may take, estimated; that of one image is allowed in any case."""
+"""Memory that a batch may take, estimated; that of one image is allowed in any case."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
 
 
-def tile(extent: float, large: float, side: int, aspect: float) -> Choices:
+def tile(extent: float, large: float, side: int, aspect: float, resolution: int = MOST_PIXELS) -> Choices:
     """Returns the tiles in which images are trained on and detected in, by dotted key; none for whole images.
 
-    They are as large as possible if the median object is to have `OBJECT_PIXELS` at the largest input, but images are
+    They are as large as possible if the median object is to have `OBJECT_PIXELS` in the input, but images are
     not enlarged for that, and not cut if tiles are nearly as large as they are. A single row of tiles that are a little
-    larger is preferred to two.
+    larger is preferred to two. Large objects fit into a tile.
 
     Args:
         extent: median size of the objects, relative to the longer side of their image.
         large: that of the large objects.
         side: the images' typical longer side, in pixels.
         aspect: their typical width / height.
+        resolution: the longer side of the input, in pixels.
     """
-    pixels, shorter = extent * side, side * min(aspect, 1.0 / aspect)
-    found = round(MOST_PIXELS * max(1.0, pixels / OBJECT_PIXELS) / 32) * 32
+    pixels, shorter, largest = extent * side, side * min(aspect, 1.0 / aspect), math.ceil(large * side / 32) * 32
+    found = max(round(resolution * max(1.0, pixels / OBJECT_PIXELS) / 32) * 32, largest)
     if found < shorter <= LARGER * found:
         found = math.ceil(shorter / 32) * 32
-    if extent * MOST_PIXELS >= OBJECT_PIXELS or side < LEAST_CUT * found:
+    if extent * resolution >= OBJECT_PIXELS or side < LEAST_CUT * found:
         return {}
-    overlap = min(max(found // 4, math.ceil(large * side / 32) * 32), found // 2)
-    why = f"the median object has {pixels:.0f} of {side:,} pixels, too few if whole images had {MOST_PIXELS}"
+    overlap = min(max(found // 4, largest), found // 2)
+    why = f"the median object has {pixels:.0f} of {side:,} pixels, too few if whole images had {resolution}"
     shared = f"large objects have {large * side:.0f} pixels"
     return {"data.tile": Choice(found, why), "data.tile_overlap": Choice(overlap, shared)}
 
@@ -107,19 +112,21 @@ def aspect(aspects: tuple[float, float, float]) -> Choice:
     return Choice(1.0, f"aspect ratios of the images from {low:.2f} to {high:.2f}")
 
 
-def resolution(given: int, extent: float, side: int) -> Choice:
+def resolution(given: int, extent: float, small: float, side: int) -> Choice:
     """Returns the longer side of the input, in pixels.
 
     Args:
         given: the value in the config.
         extent: median size of the objects, relative to the longer side of their image.
+        small: that of the small objects.
         side: the images' typical longer side, in pixels.
     """
     if given != RESOLUTION:
         return Choice(given, "as you set")
-    wanted = math.ceil(OBJECT_PIXELS / extent / 32) * 32
+    wanted = math.ceil(max(OBJECT_PIXELS / extent, LEAST_PIXELS / small) / 32) * 32
     found = max(RESOLUTION, min(wanted, MOST_PIXELS, side // 32 * 32))
-    return Choice(found, f"the median object then has about {extent * found:.0f} pixels")
+    why = f"the median object then has about {extent * found:.0f} pixels, a small one {small * found:.0f}"
+    return Choice(found, why)
 
 
 def image_size(resolution: int, longest: int, task: TaskSettings) -> Choice:
@@ -159,6 +166,22 @@ def anchor_size(network: Anchored, extents: tuple[float, float]) -> Choice:
     return Choice(size, f"anchors of {size * fine:.0f} to {size * coarse:.0f} pixels for objects of {objects}")
 
 
+def misshaped(network: Anchored, elongation: float) -> str:
+    """Returns what to say if no anchors have the shape of the objects; empty if some have.
+
+    Args:
+        network: description of the whole network.
+        elongation: median of the objects' longer side / shorter side.
+    """
+    longest = max(max(aspect, 1 / aspect) for aspect in network.anchor_aspects)
+    if elongation <= LONGER * longest:
+        return ""
+    return (
+        f"; objects are typically {elongation:.1f} times as long as wide, anchors at most {longest:.3g} times: set "
+        "task.network.anchor_aspects, which tfeff.analyze proposes"
+    )
+
+
 def two_stages(resolution: int, extents: tuple[float, float], objects: float, most: int) -> Choices:
     """Returns the network of a Faster R-CNN on a small backbone, and the regions that it learns from, by dotted key.
 
@@ -184,7 +207,7 @@ def two_stages(resolution: int, extents: tuple[float, float], objects: float, mo
         "task.network.anchor_scales": Choice((0.5, 0.75, 1.0), "objects of all sizes between those of two levels"),
         "task.network.regions": Choice(max(200 if few else 300, REGIONS_PER_DETECTION * most), regions),
         "task.training_proposals": Choice(max(300 if few else 500, 2 * REGIONS_PER_DETECTION * most), regions),
-        "task.sampled_regions": Choice(64 if few else 128, regions),
+        "task.sampled_regions": Choice(min(max(64 if few else 128, 4 * most), MOST_SAMPLED), regions),
         "task.suppression.minimum_score": Choice(0.01, "low scores count in mean average precision"),
     }
 
@@ -236,8 +259,7 @@ def room(detections: int) -> tuple[int, int]:
 
 
 def image_bytes(task: TaskSettings, model: Architecture, *, num_classes: int, channels: int) -> int:
-    """Returns the memory of an image in training or in evaluation, whichever takes more, estimated; of detectors with
-    one stage 0: they gather no pixels for hundreds of regions.
+    """Returns the memory of an image in training or in evaluation, whichever takes more, estimated.
 
     Args:
         task: section of the task.
@@ -248,23 +270,21 @@ def image_bytes(task: TaskSettings, model: Architecture, *, num_classes: int, ch
     Raises:
         UserError: task and backbone do not fit.
     """
-    if not isinstance(task, TwoStageSettings):
-        return 0
     from tfeff import models
 
-    network = task.describe(model)
-    assert isinstance(network, TwoStage)
-    sampled = replace(network, regions=task.sampled_regions)
+    network = sampled = task.describe(model)
+    if isinstance(network, TwoStage) and isinstance(task, TwoStageSettings):
+        sampled = replace(network, regions=task.sampled_regions)
     whole, trained = (models.estimate(each, num_classes=num_classes, channels=channels) for each in (network, sampled))
     return max(whole.peak_bytes, trained.training_peak_bytes)
 
 
-def batch_size(count: int, image_bytes: int = 0) -> Choice:
+def batch_size(count: int, image_bytes: int) -> Choice:
     """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch and fits into `BATCH_BYTES`.
 
     Args:
         count: number of training images.
-        image_bytes: memory of an image; 0 if it does not matter.
+        image_bytes: memory of an image.
     """
     found = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
     size = found.value
@@ -272,22 +292,23 @@ def batch_size(count: int, image_bytes: int = 0) -> Choice:
         size = (size + 1) // 2
     if size == found.value:
         return found
-    return Choice(size, f"the regions of an image take about {image_bytes / 1e9:.1f} GB of memory")
+    return Choice(size, f"an image takes about {image_bytes / 1e9:.1f} GB of memory in training")
 
 
-def epochs(count: int, batch_size: int, start: WarmStart) -> Choice:
+def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice:
     """Returns the number of epochs for `UPDATES` updates, within `EPOCHS`.
 
     Batches that are smaller than usual see as many images as usual.
 
     Args:
-        count: number of training images.
+        count: number of training images that count.
         batch_size: images in a batch, which memory may limit.
         start: where the backbone's weights come from.
+        images: number of all training images.
     """
     usual = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH).value
     number = rules.epochs(count, max(batch_size, usual), start, UPDATES, EPOCHS).value
-    return Choice(number, f"{number * max(1, count // batch_size):,} updates")
+    return Choice(number, f"{number * max(1, images // batch_size):,} updates")
 
 
 def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choices:

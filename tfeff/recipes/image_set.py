@@ -59,9 +59,13 @@ class AnnotatedImages:
 
     Attributes:
         count: number of training images, without those that are held out.
+        shown: number of these that show objects.
         objects: mean number of objects of the images that show any.
-        extent: median of the objects' sizes: square root of the box's area, relative to the image's longer side.
-        extents: 10th and 90th percentile of these sizes if all classes had equally many objects.
+        extent: median of the objects' sizes, relative to the image's longer side: the square root of the box's area,
+            but at most twice its shorter side.
+        extents: 10th percentile of these sizes, and 90th percentile of the square roots, if all classes had equally
+            many objects.
+        elongation: median of their longer side / shorter side.
         class_images: for each class, number of training images that show it.
         most: number of objects of the image that has the most, with those that do not count.
         side: median of the images' longer sides, in pixels.
@@ -72,9 +76,11 @@ class AnnotatedImages:
     """
 
     count: int
+    shown: int
     objects: float
     extent: float
     extents: tuple[float, float]
+    elongation: float
     class_images: tuple[int, ...]
     most: int
     side: int
@@ -87,7 +93,7 @@ class AnnotatedImages:
         """Returns a random part of them."""
         share = count / max(1, self.count)
         class_images = tuple(max(1, round(share * each)) if each else 0 for each in self.class_images)
-        return replace(self, count=count, class_images=class_images)
+        return replace(self, count=count, shown=max(1, round(share * self.shown)), class_images=class_images)
 
     def trials(self, count: int) -> float:
         """Returns the n for which a mean average precision p on `count` images has a variance of p (1 - p) / n.
@@ -143,12 +149,11 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
     """
     source = catalog.open_objects(data.source, data.options(seed, further_classes=False))
     images = source.load(data.train_split)
-    extents, labels = list[np.ndarray](), list[np.ndarray]()
+    sides, labels = list[np.ndarray](), list[np.ndarray]()
     shown, most, class_images = 0, 0, np.zeros(images.num_classes, np.int64)
     for objects, (height, width) in zip(images.objects, images.sizes.tolist(), strict=True):
         boxes, own = objects.boxes_yxyx[~objects.ignored], objects.labels[~objects.ignored]
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        extents.append(np.sqrt(areas) / max(height, width))
+        sides.append(np.sort((boxes[:, 2:] - boxes[:, :2]) / max(height, width), axis=1))
         labels.append(own)
         shown += len(boxes) > 0
         most = max(most, len(objects))
@@ -157,16 +162,21 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         raise UserError(f"{images.name}: no objects to train on")
     share = _trained_share(data, len(images if images.cropped is None else images.cropped), source)
     trained = len(images if images.grid is None else tiles.trained_on(images, np.arange(len(images)), seed))
-    sizes, classes = np.concatenate(extents), np.concatenate(labels)
-    small, large = np.quantile(
-        sizes, [0.1, 0.9], weights=1 / np.bincount(classes)[classes], method="inverted_cdf"
-    ).tolist()
+    (shorter, longer), classes = np.concatenate(sides).T, np.concatenate(labels)
+    square = np.sqrt(shorter * longer)
+    sizes, weights = np.minimum(square, 2 * shorter), 1 / np.bincount(classes)[classes]
+    small, large = (
+        float(np.quantile(values, share, weights=weights, method="inverted_cdf"))
+        for values, share in ((sizes, 0.1), (square, 0.9))
+    )
     low, middle, high = np.percentile(images.sizes[:, 1] / images.sizes[:, 0], [5, 50, 95]).tolist()
     return AnnotatedImages(
         count=_required(round(share * trained), images),
+        shown=max(1, round(share * shown)),
         objects=len(sizes) / shown,
         extent=float(np.median(sizes)),
         extents=(small, large),
+        elongation=float(np.median(longer / np.maximum(shorter, 1e-9))),
         class_images=tuple(max(1, round(share * each)) if each else 0 for each in class_images.tolist()),
         most=most,
         side=int(np.median(images.sizes.max(axis=1))),

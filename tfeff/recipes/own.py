@@ -357,15 +357,20 @@ def training_for_boxes(
     """
     start, num_classes = warm_start(model), len(counted.class_images)
     image_bytes = dense.image_bytes(task, model, num_classes=num_classes, channels=channels)
-    batch_size = dense.batch_size(counted.count, image_bytes)
-    epochs = dense.epochs(counted.count, given.get("training.batch_size", batch_size.value), start)
+    # Of images without objects, at most as many as of others count: from most of them, little is learned.
+    count = min(counted.count, 2 * counted.shown)
+    batch_size = dense.batch_size(count, image_bytes)
+    if count < counted.count:
+        why = f"{batch_size.why}; {counted.count - count:,} more images without objects do not count"
+        batch_size = replace(batch_size, why=why)
+    epochs = dense.epochs(count, given.get("training.batch_size", batch_size.value), start, counted.count)
     length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=needs_validation)
     return {
         "training.batch_size": batch_size,
         **length,
         "training.epochs": epochs,
         "training.precision": rules.precision(counted.count),
-        **{f"optimizer.{key}": choice for key, choice in dense.optimizer(counted.count, start).items()},
+        **{f"optimizer.{key}": choice for key, choice in dense.optimizer(count, start).items()},
     }
 
 
@@ -406,10 +411,11 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
     if cuts and settings.task.TILES:
-        cut = dense.tile(counted.extent, counted.extents[1], counted.side, counted.aspects[1])
+        cut, resolution = dict[str, Choice](), dense.MOST_PIXELS
         if run is not None and isinstance(run.task, ObjectDetectionSettings):
-            cut = starting.tile(run.data)
-        if cut:
+            cut, resolution = dict(starting.tile(run.data)), run.model.resolution
+        shape = counted.extent, counted.extents[1], counted.side, counted.aspects[1]
+        if cut := cut or dense.tile(*shape, resolution):
             splits |= cut
             settings = config.replaced(settings, {key: choice.value for key, choice in cut.items()})
             counted = annotated_images(settings.data, settings.seed)
@@ -430,7 +436,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         settings = config.chosen(settings, {key: choice.value for key, choice in detector.items()}, kept)
     network = {
         **rules.network(model, start),
-        "resolution": dense.resolution(model.resolution, counted.extent, counted.side),
+        "resolution": dense.resolution(model.resolution, counted.extent, counted.extents[0], counted.side),
         **published,
     }
     if start.kind == "scratch" and model.name == rules.NETWORK:
@@ -457,7 +463,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
     whole = settled.description
     if isinstance(whole, dense.Anchored) and not fixed:
-        described["task.network.anchor_size"] = dense.anchor_size(whole, counted.extents)
+        size = dense.anchor_size(whole, counted.extents)
+        why = size.why + dense.misshaped(whole, counted.elongation)
+        described["task.network.anchor_size"] = replace(size, why=why)
     size = dense.image_size(settled.model.resolution, counted.longest, settled.task)
     settled = config.chosen(settled, {"data.image_size": size.value}, kept)
     return {

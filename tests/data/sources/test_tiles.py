@@ -108,8 +108,8 @@ def test_objects_that_no_tile_shows_enough_of_are_said(large):
     wide = objects((0, 0, 90, 200), (5, 5, 25, 45), (0, 0, 89, 199), difficult=[2])
     found = tiles.cut(dataclasses.replace(large, objects=[wide, objects(), objects()]), Grid((40, 40), 10))
     assert found.notes[-1] == (
-        "made: no tile shows a quarter of 1 object, which the network cannot learn; raise data.tile or "
-        "data.tile_overlap"
+        "made: no tile shows a quarter of 1 object, which the network cannot learn; set data.tile to the "
+        "size of large objects"
     )
 
 

@@ -83,7 +83,7 @@ def cut(dataset: Dataset, grid: Grid) -> Dataset:
     if unseen:
         notes.append(
             f"{dataset.name}: no tile shows a quarter of {counted(unseen, 'objects')}, which the network cannot learn; "
-            "raise data.tile or data.tile_overlap"
+            "set data.tile to the size of large objects"
         )
     return Dataset(
         name=dataset.name,
