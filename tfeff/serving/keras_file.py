@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 
 from tfeff import checked
-from tfeff.models.layers.convolution import GroupedConvolution
+from tfeff.models.layers.activation import Activation
+from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient
 from tfeff.models.layers.normalization import BatchNormalization
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
@@ -77,6 +78,10 @@ def _equivalent(layer: keras.Layer) -> keras.Layer | None:
     match layer:
         case BatchNormalization():
             return keras.layers.BatchNormalization.from_config({**layer.get_config(), "synchronized": False})
+        case DepthwiseConvolution():
+            return keras.layers.DepthwiseConv2D.from_config(layer.get_config())
+        case Activation():
+            return keras.layers.Activation.from_config(layer.get_config())
         case GroupedConvolution():
             return keras.layers.Conv2D.from_config(layer.get_config())
         case StochasticDepth():

@@ -14,7 +14,8 @@ import keras
 
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
-from tfeff.models.layers.convolution import GroupedConvolution
+from tfeff.models.layers.activation import Activation
+from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Standardize
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
@@ -107,7 +108,8 @@ class Kind:
             return self.reads._replace(output=True)
         inside = _INSIDE_ACTIVATIONS.get(activation, 0)
         if self.layer is L.Activation:
-            return self.reads._replace(input=True, inside=inside)
+            # Of SiLU, both; see `layers.Activation`.
+            return self.reads._replace(input=True, output=activation == "silu", inside=inside)
         return self.reads._replace(inside=1 + inside)
 
 
@@ -175,6 +177,7 @@ KINDS: dict[str, Kind] = {
         "output",
         lambda x, s: (*_windowed(x, s["kernel_size"], s), x[2]),
         lambda x, s: (s["kernel_size"] ** 2 * x[2], x[2] if s.get("use_bias", True) else 0, 0),
+        DepthwiseConvolution,
     ),
     "dense": Kind(
         L.Dense,
@@ -227,7 +230,7 @@ KINDS: dict[str, Kind] = {
     "embedding": Kind(L.Embedding, INPUT, "none"),
     # Elementwise layers.
     "rescaling": Kind(L.Rescaling, NOTHING, shape=_same),
-    "activation": Kind(L.Activation, NOTHING, shape=_same),
+    "activation": Kind(L.Activation, NOTHING, shape=_same, create=Activation),
     "add": Kind(L.Add, NOTHING, shape=_first, merges=True),
     "multiply": Kind(L.Multiply, INPUT, shape=_first, merges=True),
     "stochastic_depth": Kind(StochasticDepth, NOTHING, shape=_same),

@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from tfeff.models.layers.operators import compiles_with_xla, has_gpu
+
 CHANNELS = {"float32": 4, "bfloat16": 16}
 """On CPUs, oneDNN's kernels are faster than Keras' operators for multiples of these numbers of channels, and slower for
 others; so are those for float16."""
@@ -48,27 +50,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and (len(inputs.shape) == 4 and self.axis in (-1, 3))
             and keras.backend.standardize_dtype(self.variable_dtype) == "float32"
             and dtype in ("float32", "bfloat16", "float16")
-            and (_has_gpu() or inputs.shape[-1] % CHANNELS.get(dtype, math.inf) == 0)
-            and not _compiles_with_xla()
+            and (has_gpu() or inputs.shape[-1] % CHANNELS.get(dtype, math.inf) == 0)
+            # XLA computes the variance as the difference of two large numbers, so it loses all digits of channels whose
+            # mean is much larger than their deviation.
+            and not compiles_with_xla()
         )
-
-
-def _has_gpu() -> bool:
-    import tensorflow as tf
-
-    return bool(tf.config.get_visible_devices("GPU"))
-
-
-def _compiles_with_xla() -> bool:
-    """Returns whether the current graph is compiled with XLA.
-
-    XLA computes the variance as the difference of two large numbers, so it loses all digits of channels whose mean is
-    much larger than their deviation.
-    """
-    import tensorflow as tf
-    from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext  # there is no public equivalent
-
-    return not tf.executing_eagerly() and GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
 
 
 @keras.saving.register_keras_serializable(package="tfeff")
