@@ -1,5 +1,7 @@
 """Files and directories are complete or absent, also if a process is killed or two write at once."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -10,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfeff.durable import replacing, staged, write, write_listing, write_record
+from tfeff.durable import locked, replacing, staged, write, write_listing, write_record
 from tfeff.errors import BusyError, UserError
 
 
@@ -264,3 +266,42 @@ def test_a_target_below_a_file_is_an_error(tmp_path):
         write_result(tmp_path / "file" / "target", "new")
     with pytest.raises(UserError, match="not an earlier export"):
         write_result(tmp_path / "file", "new", overwrite=True)
+
+
+def test_a_mount_point_is_refused_before_the_work_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "volume")
+    with pytest.raises(UserError, match=r"volume: a mount point, .*; give a directory in it"):
+        write_result(tmp_path / "volume", "new")
+    write_result(tmp_path / "volume" / "records", "new")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def refused(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with pytest.raises(UserError, match=r"run: its file system has no locks"), locked(tmp_path / "run"):
+        raise AssertionError
+    with pytest.raises(UserError, match=r"its file system has no locks"):
+        write(tmp_path / "file", "content")
+    with pytest.raises(UserError, match=r"its file system has no locks"):
+        write_result(tmp_path / "out", "new")
+
+
+def test_a_process_that_waits_can_be_stopped(tmp_path):
+    calls = []
+
+    def waiting():
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with (
+        locked(tmp_path),
+        pytest.raises(KeyboardInterrupt),
+        locked(tmp_path, wait=True, waiting=waiting),
+    ):
+        raise AssertionError
+    with locked(tmp_path, wait=True, waiting=waiting):
+        assert len(calls) == 3

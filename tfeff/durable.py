@@ -7,7 +7,8 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +18,7 @@ from tfeff.errors import BusyError, UserError
 
 LOCK = ".lock"
 """Name of the lock file in a directory."""
+_SECONDS_BETWEEN_TRIES = 0.3
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -114,13 +116,44 @@ def _open_locked(path: Path, *, wait: bool) -> IO[bytes]:
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(file, path, wait=wait)
             if _is_at(file, path):
                 return file
         except BaseException:
             file.close()
             raise
         file.close()  # meanwhile, another process has renamed or removed it
+
+
+def _lock(file: IO[Any], path: Path, *, wait: bool, waiting: Callable[[], None] | None = None) -> None:
+    """Locks an open file against other processes.
+
+    Args:
+        file: the file.
+        path: where it is, for messages.
+        wait: if another process has locked it, wait until it is unlocked.
+        waiting: called a few times a second meanwhile.
+
+    Raises:
+        BlockingIOError: another process has locked it, unless `wait`.
+        UserError: the file system has no locks.
+    """
+    try:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait and waiting is None else fcntl.LOCK_NB))
+                return
+            except BlockingIOError:
+                if waiting is None:
+                    raise
+            waiting()
+            time.sleep(_SECONDS_BETWEEN_TRIES)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            raise
+        raise UserError(
+            f"{path}: its file system has no locks ({error.strerror}); use another directory, or mount it with flock"
+        ) from None
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
@@ -131,16 +164,19 @@ def _is_at(file: IO[bytes], path: Path) -> bool:
 
 
 @contextmanager
-def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> Iterator[None]:
+def locked(
+    directory: Path, flag: str = "--workdir", *, wait: bool = False, waiting: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Creates a directory and locks it against other processes while the context is active.
 
     Args:
         directory: the directory.
         flag: the flag that named it, for messages.
         wait: if another process has locked it, wait until it is unlocked.
+        waiting: called a few times a second meanwhile; it may raise, such as after Ctrl-C.
 
     Raises:
-        UserError: if it cannot be created.
+        UserError: if it cannot be created, or its file system has no locks.
         BusyError: if another process has locked it, unless `wait`.
     """
     try:
@@ -154,7 +190,7 @@ def locked(directory: Path, flag: str = "--workdir", *, wait: bool = False) -> I
         raise UserError(f"{flag}={directory}: cannot be written ({error.strerror}); give another directory") from None
     with lock:  # the system releases the lock when the process ends, for whatever reason
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(lock, directory, wait=wait, waiting=waiting if wait else None)
         except BlockingIOError:
             raise BusyError(f"{flag}={directory}: another process is using it; wait for it or stop it") from None
         yield
@@ -177,10 +213,13 @@ def staged(
             never replaced.
 
     Raises:
-        UserError: the target exists, also if others made it meanwhile, or the staging directory cannot be created.
+        UserError: the target exists, also if others made it meanwhile, or is a mount point, or the staging directory
+            cannot be created.
         BusyError: another process is writing the target.
     """
     target = Path(directory).resolve()
+    if os.path.ismount(target):
+        raise UserError(f"{target}: a mount point, which cannot be replaced; give a directory in it")
     replaced = target.with_name(f".{target.name}.replaced")
     with staging(target) as made:
         if replaced.exists() and not target.exists():  # a process was killed between the two renames below

@@ -283,6 +283,20 @@ def test_corrupt_images_are_known_without_a_pass(photos: Path, tmp_path: Path) -
     assert len(found[0]) == 2
 
 
+def test_images_beyond_the_limit_of_pixels_here_are_known_without_a_pass(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were packed where the limit was higher."""
+    train = catalog.open_labels(f"records:{packed}").load("train")
+    sizes = train.images.sizes().prod(axis=1)
+    monkeypatch.setenv("TFEFF_MAX_PIXELS", str(int(np.median(sizes))))
+    beyond = np.flatnonzero(sizes > np.median(sizes))
+    with pytest.raises(UserError, match=rf"{len(beyond)} of {len(train)} images.*\n.*more than the limit"):
+        ImageCache.open(train, (16, 16), cache="none")
+    skipped = ImageCache.open(train, (16, 16), cache="none", corrupt_images="skip").skipped
+    assert [each.id for each in skipped] == [train.ids[index] for index in beyond]
+
+
 def test_a_dataset_can_be_given_to_another_process(packed: Path) -> None:
     train = catalog.open_labels(f"records:{packed}").load("train")
     train.encoded(0)

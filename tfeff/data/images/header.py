@@ -46,6 +46,7 @@ MAX_PIXELS = 120_000_000
 Decoding takes up to 8 bytes of memory per pixel."""
 _HUNGRY = {"AVIF": 2, "HEIF": 2, "WEBP": 2, "JPEG2000": 4}
 """Formats whose decoders take more memory, and by how much smaller their limit is; 2 for a TIFF that Pillow turns."""
+MOST_SHARE = max(_HUNGRY.values())
 Image.MAX_IMAGE_PIXELS = None  # this module's limit replaces Pillow's, which warns first
 ORIENTATION = 0x0112
 """The EXIF tag."""

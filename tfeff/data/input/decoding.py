@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import pixels, resizing
-from tfeff.data.images.header import most_pixels
+from tfeff.data.images.header import MOST_SHARE, most_pixels
 from tfeff.errors import UserError
 
 WHOLE = "whole"
@@ -91,12 +91,17 @@ class Decoding:
         self.progress(n, n)
         return corrupt
 
-    def infeasible(self) -> list[int]:
-        """Returns the images that are too thin for the size, according to their headers."""
-        if self.size is None:
+    def doubtful(self) -> list[int]:
+        """Returns the images that, by their headers, are too thin for the size, or may have more pixels than are
+        decoded here."""
+        if self.size is None and self.dataset.images.sizes() is None:
             return []
-        found: list[int] = np.flatnonzero(resizing.infeasible(self._sizes(), self.size, self.fit)).tolist()
-        return found
+        sizes = self._sizes()
+        found = sizes.prod(axis=1, dtype=np.int64) > most_pixels() // MOST_SHARE
+        if self.size is not None:
+            found |= resizing.infeasible(sizes, self.size, self.fit)
+        indices: list[int] = np.flatnonzero(found).tolist()
+        return indices
 
     def failures(
         self, indices: Iterable[int], store: Callable[[int, np.ndarray], None] = lambda index, image: None

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +90,11 @@ class _Shared:
     folder: Path
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         """Locks the folder against other processes; waits for one that fills it.
+
+        Args:
+            waiting: called a few times a second meanwhile; it may raise.
 
         Raises:
             UserError: the folder cannot be created.
@@ -101,7 +104,7 @@ class _Shared:
                 stack.enter_context(durable.locked(self.folder, _KEY))
             except BusyError:
                 _LOG.warning("waiting for another process that decodes the same images (%s)", self.folder)
-                stack.enter_context(durable.locked(self.folder, _KEY, wait=True))
+                stack.enter_context(durable.locked(self.folder, _KEY, wait=True, waiting=waiting))
             yield
 
 

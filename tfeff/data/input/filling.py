@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def stored_images(decoding: Decoding, directory: Path) -> StoredImages:
     cache = DiskCache(directory / f"images-{key}")
     stored = _retried(decoding, cache.opened())
     if stored is None:
-        with cache.locked():
+        with cache.locked(partial(decoding.progress, 0, len(dataset))):
             stored = _retried(decoding, cache.opened())
             if stored is None:
                 layout, size = decoding.plan()
@@ -64,12 +65,12 @@ def failures(decoding: Decoding, directory: str | Path | None, *, readable: bool
 
     With a directory, only the first process decodes all images; later ones decode those that it could not read. So do
     all processes if the images have been decoded before, as those of records when they were written; they also decode
-    those that are too thin for the size.
+    those that are too thin for the size, or that exceed the limit of pixels here.
     """
     dataset = decoding.dataset
     known = np.zeros(0, np.int64) if readable else dataset.images.undecodable()
     if known is not None:
-        found = decoding.failures(sorted({*known.tolist(), *decoding.infeasible()}))
+        found = decoding.failures(sorted({*known.tolist(), *decoding.doubtful()}))
         decoding.progress(len(dataset), len(dataset))
         return found
     if directory is None:
@@ -78,7 +79,7 @@ def failures(decoding: Decoding, directory: str | Path | None, *, readable: bool
     listed = UnreadableList(Path(directory) / f"unreadable-{_key(dataset, *form)}")
     indices = listed.indices()
     if indices is None:
-        with listed.locked():
+        with listed.locked(partial(decoding.progress, 0, len(dataset))):
             indices = listed.indices()
             if indices is None:
                 found = decoding.run(None, None)
