@@ -5,6 +5,7 @@ region, the weights diverge, just as those of one worker do with different round
 """
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -61,9 +62,11 @@ KILLS = {"classifier": min(THOROUGH, 10), "accumulation": 1, "detector": 1}
 TOLERANCES = {"classifier": 0.0, "accumulation": 0.0, "detector": 5e-4}
 
 
-def start(verbs, config, workdir, addresses, index):
+def start(verbs, config, workdir, addresses, index, *flags):
     cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-    return verbs.start("train", f"--config={config}", f"--workdir={workdir}", env={"TF_CONFIG": json.dumps(cluster)})
+    return verbs.start(
+        "train", f"--config={config}", f"--workdir={workdir}", *flags, env={"TF_CONFIG": json.dumps(cluster)}
+    )
 
 
 @only_thorough
@@ -102,6 +105,61 @@ def test_two_workers_match_one_even_if_one_is_killed(verbs, tmp_path, kind):
     validated = [{key: row[key] for key in row if key.startswith("validation_")} for row in rows]
     assert len(validated[0]) > 1
     assert validated[1] == pytest.approx(validated[0], rel=1e-3, abs=1e-3)
+
+
+def test_workers_with_another_config_are_refused(verbs, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(CONFIGS["classifier"])
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    workers = [
+        start(verbs, config, tmp_path / "run", addresses, index, f"--config.optimizer.learning_rate=0.{index + 1}")
+        for index in range(2)
+    ]
+    for worker in workers:
+        worker.done().fails_with("TF_CONFIG: worker 1 has another config than worker 0", "run the same command")
+
+
+@pytest.mark.timeout(600)
+def test_stopped_workers_save_the_same_step(verbs, tmp_path):
+    """Also if the second one is told first; and if it alone is stopped, the first one loses nothing."""
+    config = tmp_path / "config.py"
+    config.write_text(CONFIGS["accumulation"])
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    flags = "--config.training.epochs=2000", "--config.training.checkpoint_seconds=300", "--noevaluate"
+    saved = checkpoint.Checkpoints(tmp_path / "run" / "checkpoints")
+    workers = [start(verbs, config, tmp_path / "run", addresses, index, *flags) for index in range(2)]
+
+    def wait_for(step):
+        while saved.step <= step:
+            for worker in workers:
+                assert worker.poll() is None, worker.done()
+            time.sleep(0.1)
+
+    wait_for(0)
+    workers[1].signal(signal.SIGTERM)
+    end = workers[1].done()
+    assert (end.code, "this worker stopped" in end.out + end.err) == (128 + signal.SIGTERM, True), end
+    workers[1] = start(verbs, config, tmp_path / "run", addresses, 1, *flags)
+    wait_for(saved.step)
+    workers[1].signal(signal.SIGTERM)
+    time.sleep(0.5)
+    workers[0].signal(signal.SIGTERM)
+    ends = [worker.done() for worker in workers]
+    assert [end.code for end in ends] == [128 + signal.SIGTERM] * 2, ends
+    said = ends[0].out + ends[0].err
+    assert "another worker was stopped; restarting from the last checkpoint" in said
+    assert f"state saved at step {saved.step:,}" in said
+
+
+@pytest.mark.timeout(600)
+def test_all_workers_end_if_the_training_diverges(verbs, tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text(CONFIGS["accumulation"])
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    flags = "--config.optimizer.learning_rate=1e30", "--config.optimizer.clip_norm=none"
+    workers = [start(verbs, config, tmp_path / "run", addresses, index, *flags) for index in range(2)]
+    for worker in workers:
+        worker.done().fails_with("training diverged")
 
 
 def test_a_taken_port_is_named(verbs, tmp_path):

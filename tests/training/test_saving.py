@@ -15,6 +15,7 @@ from tfeff.training import checkpoint
 from tfeff.training.loop import Loop
 from tfeff.training.progress import Progress
 from tfeff.training.saving import Saving
+from tfeff.training.workdir import Workdir
 
 
 class Slow(checkpoint.Checkpoints):
@@ -56,6 +57,20 @@ def test_a_checkpoint_holds_the_state_at_its_step(loop: Any) -> None:
     np.testing.assert_array_equal(arrays["model/kernel"], 0)
     assert record == {"schedule": {"factors": [1.0]}}
     np.testing.assert_array_equal(checkpoint.load(checkpoints.best)[0]["model/kernel"], 7)
+
+
+@pytest.mark.parametrize(("step", "pending", "kept"), [(20, False, 2), (20, True, 1), (25, False, 2), (10, False, 1)])
+def test_the_row_of_an_epoch_that_is_to_be_validated_again_is_dropped(
+    tmp_path: Path, step: int, pending: bool, kept: int
+) -> None:
+    workdir = Workdir(tmp_path)
+    for epoch in (1, 2, 3):
+        workdir.append_row({"epoch": epoch, "step": 10 * epoch})
+    state = SimpleNamespace(step=step, pending=pending)
+    Saving(keep_best=False).start(
+        SimpleNamespace(state=state, workdir=workdir, pipeline=SimpleNamespace(steps_per_epoch=10))
+    )
+    assert [row["epoch"] for row in workdir.rows()] == list(range(1, kept + 1))
 
 
 @pytest.mark.parametrize("then", ["save", "best", "close"])

@@ -12,6 +12,7 @@ from tfeff.errors import UserError
 from tfeff.execution import workers
 from tfeff.tasks.task import ImageTask
 from tfeff.training import distribution, provenance
+from tfeff.training.agreement import Agreement, noticing_lost_workers
 from tfeff.training.assembly import AssemblyCache
 from tfeff.training.interruption import Interruption
 from tfeff.training.loop import Hook, Loop
@@ -90,6 +91,7 @@ def train(
     settings = config.resolve_member(settings)
     training, workdir, chief = settings.training, Workdir(directory), workers.is_chief()
     strategy = distribution.strategy(training.strategy)
+    agreement = Agreement(strategy)
     reporter = reporter or Reporter(quiet=not chief)
     features = features or FeatureCache()
     if histograms and workers.worker_count() > 1:
@@ -119,10 +121,15 @@ def train(
             features=features,
             reporter=reporter,
             interruption=interruption,
+            agreement=agreement,
         )
         last = min(until_epoch or training.epochs, training.epochs)
         # Phases, if optimizer.unfreeze divides the run.
-        while (prepared := preparation.prepare()) is not None:
+        while True:
+            with noticing_lost_workers():
+                prepared = preparation.prepare()
+            if prepared is None:
+                break
             if chief and choices is not None:
                 workdir.add_call(provenance.call(), choices, preparation.images.fingerprint.digest)
                 choices = None
@@ -131,6 +138,7 @@ def train(
                 workdir,
                 reporter,
                 interruption,
+                agreement,
                 events=tensorboard,
                 histograms=histograms,
                 profile=profile,
@@ -149,6 +157,7 @@ def _loop(
     workdir: Workdir,
     reporter: Reporter,
     interruption: Interruption,
+    agreement: Agreement,
     *,
     events: bool,
     histograms: int,
@@ -186,6 +195,7 @@ def _loop(
         hooks=hooks,
         workdir=workdir,
         interruption=interruption,
+        agreement=agreement,
         epochs=training.epochs,
         checkpoint_seconds=training.checkpoint_seconds,
         advice=(

@@ -7,7 +7,7 @@ checkpoints, progress, profiling.
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from tfeff.errors import DivergedError, WorkerLostError
 from tfeff.execution import workers
 from tfeff.tasks.task import Batch
 from tfeff.training import distribution
+from tfeff.training.agreement import Agreement, noticing_lost_workers
 from tfeff.training.interruption import Interruption
 from tfeff.training.state import State
 from tfeff.training.step import Step
@@ -30,6 +31,8 @@ SECONDS_AT_RISK = 60.0
 """Before a validation or similar pass, the state is saved if an interruption of it would lose more training."""
 Row = dict[str, Any]
 """The metrics of an epoch."""
+STEPS_BETWEEN_QUESTIONS = 16
+"""After so many steps, several workers ask each other whether to stop."""
 TIMES = ("images_per_second", "input_wait", "seconds")
 """The metrics that differ between equal runs."""
 
@@ -96,6 +99,7 @@ class Loop:
         hooks: the hooks, called in this order.
         workdir: the run's workdir.
         interruption: notices signals.
+        agreement: of the workers of the run.
         epochs: number of epochs of the whole run.
         checkpoint_seconds: seconds between checkpoints within an epoch.
         advice: what to do if training diverges, for the message.
@@ -109,11 +113,13 @@ class Loop:
     hooks: Sequence[Hook]
     workdir: Workdir
     interruption: Interruption
+    agreement: Agreement
     epochs: int
     checkpoint_seconds: float
     advice: str
     chief: bool = True
     until: int = field(init=False)
+    _unseen: list[tf.Tensor] = field(init=False, default_factory=list)  # sums of steps whose loss was not looked at
 
     def run(self, until_epoch: int | None = None) -> None:
         """Trains to the end of the run, or of `until_epoch`.
@@ -128,12 +134,12 @@ class Loop:
             for hook in reversed(self.hooks):  # the last callback is called first
                 closing.callback(hook.close, self)
             try:
-                self._train()
-            except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-                if workers.worker_count() == 1:
-                    raise
-                self._check_interruption()  # all workers were told to stop, and the others were faster
-                raise WorkerLostError("lost another worker") from error
+                with noticing_lost_workers():
+                    self._train()
+            except WorkerLostError:
+                self._require_convergence()
+                self.interruption.check("another worker stopped first; the run resumes from its last checkpoint")
+                raise
 
     def batches(self, epochs: int, start_step: int) -> Any:
         """Returns the batches of the devices of this worker; see `Pipeline.training_batches`."""
@@ -187,24 +193,24 @@ class Loop:
         state, steps, batch_size = self.state, self.pipeline.steps_per_epoch, self.step.batch_size
         end = (state.step // steps + 1) * steps
         last_log = last_save = time.perf_counter()
-        logged_step, pending = state.step, list[tf.Tensor]()
+        logged_step = state.step
         while state.step < end:
             start = time.perf_counter()
             batch = next(batches)
             state.waited += time.perf_counter() - start
             for hook in self.hooks:
                 hook.step(self, batch)
-            pending.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
+            self._unseen.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
             state.step += 1
             state.pending = state.step == end
-            stop = self.interruption.signal_number is not None
+            stop = self._is_told_to_stop()
             due = self.checkpoint_seconds
             if state.pending:  # what follows saves the state, too
                 due = min(due, SECONDS_AT_RISK) if any(hook.interruptible(self) for hook in self.hooks) else math.inf
             save = time.perf_counter() - last_save > due
 
             if stop or save or state.pending or time.perf_counter() - last_log > SECONDS_BETWEEN_LOGS:
-                loss = self._fetch_loss(pending)
+                loss = self._fetch_loss()
                 now = time.perf_counter()
                 elapsed = now - last_log
                 state.seconds += elapsed
@@ -216,6 +222,8 @@ class Loop:
                 for hook in self.hooks:
                     hook.save(self)
                 self._check_interruption()
+                if stop:
+                    raise WorkerLostError("another worker was stopped")
                 last_log = last_save = time.perf_counter()
 
     def _row(self) -> Row:
@@ -233,16 +241,35 @@ class Loop:
         state.sums, state.seconds, state.waited, state.pending = self.step.task.zero_sums(), 0.0, 0.0, False
         return row
 
-    def _fetch_loss(self, pending: list[tf.Tensor]) -> float:
-        """Adds the sums of the pending steps to those of the epoch; returns the mean loss of these steps.
+    def _is_told_to_stop(self) -> bool:
+        """Returns whether a signal was received; of several workers, by any, in all of them at the same step."""
+        told = self.interruption.signal_number is not None
+        if workers.worker_count() == 1:
+            return told
+        return self.state.step % STEPS_BETWEEN_QUESTIONS == 0 and self.agreement.any(told)
+
+    def _require_convergence(self) -> None:
+        """Checks why another worker was lost.
+
+        Raises:
+            DivergedError: it found that the training diverged.
+        """
+        record = self.workdir.divergence()
+        if record is not None and abs(record["step"] - self.state.step) <= 1:
+            raise self.divergence(record["reason"])
+        with suppress(tf.errors.OpError):  # of the step in which the worker was lost
+            self._fetch_loss()
+
+    def _fetch_loss(self) -> float:
+        """Adds the sums of the steps since the last call to those of the epoch; returns their mean loss.
 
         Raises:
             DivergedError: the loss is not finite. The last checkpoint remains.
         """
-        if not pending:
+        if not self._unseen:
             return math.nan
-        sums = np.sum([np.asarray(part, np.float64) for part in pending], axis=0)
-        pending.clear()
+        sums = np.sum([np.asarray(part, np.float64) for part in self._unseen], axis=0)
+        self._unseen.clear()
         loss = self.step.task.means(sums)["loss"]
         if not math.isfinite(loss):
             raise self.divergence(f"the loss is {loss}")

@@ -22,7 +22,8 @@ from tfeff.execution import workers
 from tfeff.models import standardization
 from tfeff.networks.catalog import unchanged
 from tfeff.tasks.task import BatchPredictor
-from tfeff.training import checks, exposure, freezing, precision, schedules, transfer
+from tfeff.training import agreement, checks, exposure, freezing, precision, schedules, transfer
+from tfeff.training.agreement import Agreement
 from tfeff.training.assembly import Assembly, AssemblyCache, assemble
 from tfeff.training.checkpoint import Saved
 from tfeff.training.distillation import Distilled
@@ -81,11 +82,13 @@ class Preparation:
         features: see `train`.
         reporter: reports progress.
         interruption: checked while images are read, features are computed and precisions are timed.
+        agreement: of the workers of the run.
     """
 
     plan: Plan
     workdir: Workdir
     strategy: tf.distribute.Strategy
+    agreement: Agreement
     until_epoch: int | None
     source: Callable[[], Source] | None
     caches: selection.SplitCaches | None
@@ -173,7 +176,7 @@ class Preparation:
         """Prepares the next phase; None if nothing is left to train.
 
         Raises:
-            UserError: for invalid images or settings.
+            UserError: for invalid images or settings, or if workers have others.
             Interrupted: after Ctrl-C or SIGTERM.
         """
         plan = self.plan
@@ -184,12 +187,22 @@ class Preparation:
             until_epoch=self.until_epoch,
             report=self.reporter.say,
         )
+        if workers.worker_count() > 1:
+            step = -1 if not unfinished else 0 if saved is None else saved.record["step"]
+            config_sum = agreement.checksum_of_config(plan.settings)
+            self.agreement.require_equal({agreement.CONFIG: config_sum, agreement.CHECKPOINT: step})
         if not unfinished:
             return None
         checks.check(plan, self.strategy.num_replicas_in_sync, new_run=saved is None)
         if saved is None:
-            return self._start(plan, self._with_oddities(self.images))
-        return self._resume(plan, self.images, saved)
+            prepared = self._start(plan, self._with_oddities(self.images))
+        else:
+            prepared = self._resume(plan, self.images, saved)
+        if workers.worker_count() > 1:
+            image_sum = agreement.checksum_of_images(self.images.train.dataset)
+            state_sum = agreement.checksum_of_arrays(prepared.state.arrays().values())
+            self.agreement.require_equal({agreement.IMAGES: image_sum, agreement.STATE: state_sum})
+        return prepared
 
     def _start(self, plan: Plan, images: selection.TrainingData) -> Prepared:
         """Returns a new run: what it takes from its images is found and recorded; the initial weights are loaded."""

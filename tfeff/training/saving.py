@@ -31,7 +31,7 @@ class Saving(Hook):
 
     def start(self, loop: Loop) -> None:
         """Drops the metrics of epochs after the checkpoint from which the run resumes."""
-        rows = loop.workdir.rewind(loop.state.step)
+        rows = loop.workdir.rewind(loop.state.step - loop.state.pending)  # of a pending epoch, the row is still to come
         kept = rows[-1]["epoch"] if rows else 0
         done = loop.state.step // loop.pipeline.steps_per_epoch - loop.state.pending
         if kept < done:
