@@ -173,8 +173,8 @@ def test_parts_of_the_images_of_detectors_are_trained_for_their_epochs():
         study_of(),
         settings=settings,
         networks={each.id: each for each in listed(starts=[dataclasses.replace(LITE0, task=base.task)])},
-        counted=dataclasses.replace(counted, count=240),
-        whole=dataclasses.replace(counted, count=300),
+        counted=dataclasses.replace(counted, count=240, shown=240),
+        whole=dataclasses.replace(counted, count=300, shown=300),
     )
     name = next(iter(found.networks))
     assert found.candidate(name).experiment.training.epochs == 34

@@ -411,11 +411,11 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
     if cuts and settings.task.TILES:
-        cut, resolution = dict[str, Choice](), dense.MOST_PIXELS
+        cut, side = dict[str, Choice](), dense.MOST_PIXELS
         if run is not None and isinstance(run.task, ObjectDetectionSettings):
-            cut, resolution = dict(starting.tile(run.data)), run.model.resolution
+            cut, side = dict(starting.tile(run.data)), run.model.resolution
         shape = counted.extent, counted.extents[1], counted.side, counted.aspects[1]
-        if cut := cut or dense.tile(*shape, resolution):
+        if cut := cut or dict(dense.tile(*shape, side)):
             splits |= cut
             settings = config.replaced(settings, {key: choice.value for key, choice in cut.items()})
             counted = annotated_images(settings.data, settings.seed)

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,9 +67,8 @@ class Agreement:
                 raise UserError(f"TF_CONFIG: worker {worker} has {name} than worker 0; {_REMEDIES[name]}")
 
 
-def checksum_of_config(settings: config.Experiment) -> int:
-    """Returns a checksum of all values that must be equal on all machines."""
-    values = config.flatten(settings)
+def checksum_of_config(values: Mapping[str, Any]) -> int:
+    """Returns a checksum of all values of a config, by dotted key, that must be equal on all machines."""
     kept = sorted(key for key in values if key not in _OF_MACHINES and not config.changes_no_result(key))
     return zlib.crc32(repr([(key, values[key]) for key in kept]).encode())
 
@@ -77,7 +77,7 @@ def checksum_of_images(dataset: Dataset) -> int:
     """Returns a checksum of the images of a dataset by their ids, and of their labels or objects."""
     found = zlib.crc32("\n".join(dataset.ids).encode(errors="surrogatepass"))
     if dataset.has_labels:
-        found = zlib.crc32(np.ascontiguousarray(dataset.labels), found)
+        found = zlib.crc32(dataset.labels.tobytes(), found)
     for each in dataset.objects if dataset.has_objects else ():
         found = zlib.crc32(each.labels.tobytes() + each.boxes_yxyx.tobytes(), found)
     return found

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import selection
+from tfeff import config, selection
 from tfeff.data.dataset import Dataset
 from tfeff.data.input.batches import Batches
 from tfeff.data.input.cache import ImageCache
@@ -189,7 +189,7 @@ class Preparation:
         )
         if workers.worker_count() > 1:
             step = -1 if not unfinished else 0 if saved is None else saved.record["step"]
-            config_sum = agreement.checksum_of_config(plan.settings)
+            config_sum = agreement.checksum_of_config(config.flatten(plan.settings))
             self.agreement.require_equal({agreement.CONFIG: config_sum, agreement.CHECKPOINT: step})
         if not unfinished:
             return None

@@ -4,8 +4,6 @@ Boxes are measured at pixel edges: pixel (y, x) covers the box (y, x, y + 1, x +
 """
 
 import math
-from collections.abc import Iterator
-from functools import partial
 
 import tensorflow as tf
 
@@ -41,9 +39,11 @@ def flip(image: AnnotatedImage, augmentation: BoxAugmentation, draws: Draws) -> 
         return tf.where(chance[1] < 0.5, mirrored, boxes)
 
     if augmentation.horizontal_flip:
-        image = image.moved(*_reversed(image, 1, chance[0] < 0.5), flipped_across)
+        pixels, covered = (_reversed(whole, 1, chance[0] < 0.5) for whole in (image.image, image.covered))
+        image = image.moved(pixels, covered, flipped_across)
     if augmentation.vertical_flip:
-        image = image.moved(*_reversed(image, 0, chance[1] < 0.5), flipped_down)
+        pixels, covered = (_reversed(whole, 0, chance[1] < 0.5) for whole in (image.image, image.covered))
+        image = image.moved(pixels, covered, flipped_down)
     return image
 
 
@@ -164,11 +164,9 @@ def _factor(augmentation: BoxAugmentation, chance: tf.Tensor) -> tf.Tensor:
     return low + (high - low) * chance
 
 
-def _reversed(image: AnnotatedImage, axis: int, condition: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Yields the pixels and what they cover."""
-    for pixels in (image.image, image.covered):
-        flipped = tf.cond(condition, partial(tf.reverse, pixels, [axis]), partial(tf.identity, pixels))
-        yield tf.ensure_shape(flipped, pixels.shape)
+def _reversed(pixels: tf.Tensor, axis: int, condition: tf.Tensor) -> tf.Tensor:
+    flipped = tf.cond(condition, lambda: tf.reverse(pixels, [axis]), lambda: pixels)
+    return tf.ensure_shape(flipped, pixels.shape)
 
 
 def _window(size: tuple[int, int]) -> tf.Tensor:

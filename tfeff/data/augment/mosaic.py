@@ -56,10 +56,10 @@ def mosaic(images: Sequence[AnnotatedImage], min_share: float, draws: Draws) -> 
     ):
         shift = tf.cast(tf.stack([down, right, down, right]), tf.float32)
         window = tf.cast(tf.stack([top, left, bottom, end]), tf.float32)
-        parts = (
-            pixels[top - down : bottom - down, left - right : end - right] for pixels in (image.image, image.covered)
+        pixels, covered = (
+            whole[top - down : bottom - down, left - right : end - right] for whole in (image.image, image.covered)
         )
-        tiles.append(clipped(image.moved(*parts, partial(tf.add, shift)), window, min_share))
+        tiles.append(clipped(image.moved(pixels, covered, partial(tf.add, shift)), window, min_share))
     pixels = _tiled([tile.image for tile in tiles], images[0].image.shape)
     covered = _tiled([tile.covered for tile in tiles], images[0].covered.shape)
     return joined(pixels, covered, tiles)
