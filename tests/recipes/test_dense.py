@@ -178,10 +178,10 @@ def test_large_images_with_small_objects_are_cut(pixels, large, side, aspect, ex
 
 
 def test_tiles_fit_the_resolution_of_a_run():
-    choices = dense.tile(40 / 1600, 40 / 1600, 1600, 4 / 3, 320)
-    assert [each.value for each in choices.values()] == [384, 96]
-    assert choices["data.tile"].why.endswith("too few if whole images had 320")
-    assert not dense.tile(160 / 1600, 160 / 1600, 1600, 4 / 3, 320)
+    choices = dense.tile(40 / 1600, 40 / 1600, 1600, 4 / 3, 352)
+    assert [each.value for each in choices.values()] == [448, 112]
+    assert choices["data.tile"].why.endswith("too few if whole images had 352")
+    assert not dense.tile(160 / 1600, 160 / 1600, 1600, 4 / 3, 352)
 
 
 def test_a_faster_rcnn_on_a_small_backbone_costs_about_as_much_as_yolo():

@@ -513,8 +513,8 @@ def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_pa
     cut = saved(tmp_path / "run", "task.name=yolo", "data.tile=320", "data.tile_overlap=32", resolution=320)
     settings, choices = completed(*flags, cut)
     assert (settings.data.tile, settings.data.tile_overlap) == (320, 32)
-    settings, _ = completed(*flags, saved(tmp_path / "whole", "task.name=yolo", resolution=320))
-    assert (settings.data.tile, settings.data.tile_overlap, settings.model.resolution) == (384, 96, 320)
+    settings, _ = completed(*flags, saved(tmp_path / "whole", "task.name=yolo", resolution=352))
+    assert (settings.data.tile, settings.data.tile_overlap, settings.model.resolution) == (448, 112, 352)
     settings, _ = completed(*flags, saved(tmp_path / "crops", "task.name=classification", resolution=320))
     assert settings.data.tile == 800
 

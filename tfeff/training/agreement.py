@@ -1,7 +1,7 @@
 """What the workers of a run have in common, and what they decide together."""
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,8 +92,11 @@ def checksum_of_arrays(arrays: Iterable[np.ndarray]) -> int:
 
 
 @contextmanager
-def noticing_lost_workers() -> Iterator[None]:
+def noticing_lost_workers(explain: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Turns the errors of TensorFlow's collective operators into one error.
+
+    Args:
+        explain: called before; it raises another error if it knows why a worker was lost.
 
     Raises:
         WorkerLostError: another worker of a distributed run is lost.
@@ -103,4 +106,5 @@ def noticing_lost_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         if workers.worker_count() == 1:
             raise
+        explain()
         raise WorkerLostError("lost another worker") from error

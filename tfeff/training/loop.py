@@ -31,7 +31,7 @@ SECONDS_AT_RISK = 60.0
 """Before a validation or similar pass, the state is saved if an interruption of it would lose more training."""
 Row = dict[str, Any]
 """The metrics of an epoch."""
-STEPS_BETWEEN_QUESTIONS = 16
+STEPS_BETWEEN_CHECKS = 16
 """After so many steps, several workers ask each other whether to stop."""
 TIMES = ("images_per_second", "input_wait", "seconds")
 """The metrics that differ between equal runs."""
@@ -133,13 +133,8 @@ class Loop:
         with ExitStack() as closing:
             for hook in reversed(self.hooks):  # the last callback is called first
                 closing.callback(hook.close, self)
-            try:
-                with noticing_lost_workers():
-                    self._train()
-            except WorkerLostError:
-                self._require_convergence()
-                self.interruption.check("another worker stopped first; the run resumes from its last checkpoint")
-                raise
+            with noticing_lost_workers(self._explain):
+                self._train()
 
     def batches(self, epochs: int, start_step: int) -> Any:
         """Returns the batches of the devices of this worker; see `Pipeline.training_batches`."""
@@ -182,7 +177,8 @@ class Loop:
             row = self._row()
             for hook in self.hooks:
                 hook.epoch(self, row)
-            self._check_interruption()
+            if self._is_told_to_stop():
+                self._stop()
         if state.step == self.epochs * steps or state.stopping.exhausted:
             for hook in self.hooks:
                 hook.finish(self)
@@ -193,7 +189,7 @@ class Loop:
         state, steps, batch_size = self.state, self.pipeline.steps_per_epoch, self.step.batch_size
         end = (state.step // steps + 1) * steps
         last_log = last_save = time.perf_counter()
-        logged_step = state.step
+        logged_step, alone = state.step, workers.worker_count() == 1
         while state.step < end:
             start = time.perf_counter()
             batch = next(batches)
@@ -203,7 +199,8 @@ class Loop:
             self._unseen.append(self.step.train(batch, step=state.step, learning_rate=state.schedule(state.step)))
             state.step += 1
             state.pending = state.step == end
-            stop = self._is_told_to_stop()
+            # Between their checks, several workers do not wait for each other.
+            stop = (alone or state.step % STEPS_BETWEEN_CHECKS == 0) and self._is_told_to_stop()
             due = self.checkpoint_seconds
             if state.pending:  # what follows saves the state, too
                 due = min(due, SECONDS_AT_RISK) if any(hook.interruptible(self) for hook in self.hooks) else math.inf
@@ -221,9 +218,8 @@ class Loop:
             if stop or save:
                 for hook in self.hooks:
                     hook.save(self)
-                self._check_interruption()
                 if stop:
-                    raise WorkerLostError("another worker was stopped")
+                    self._stop()
                 last_log = last_save = time.perf_counter()
 
     def _row(self) -> Row:
@@ -242,23 +238,32 @@ class Loop:
         return row
 
     def _is_told_to_stop(self) -> bool:
-        """Returns whether a signal was received; of several workers, by any, in all of them at the same step."""
-        told = self.interruption.signal_number is not None
-        if workers.worker_count() == 1:
-            return told
-        return self.state.step % STEPS_BETWEEN_QUESTIONS == 0 and self.agreement.any(told)
+        """Returns whether a signal was received; of several workers, by any of them: all ask at the same step."""
+        return self.agreement.any(self.interruption.signal_number is not None)
 
-    def _require_convergence(self) -> None:
-        """Checks why another worker was lost.
+    def _stop(self) -> None:
+        """Ends the call after a signal; the state has been saved.
+
+        Raises:
+            Interrupted: this worker received it.
+            WorkerLostError: another one did.
+        """
+        self._check_interruption()
+        raise WorkerLostError("another worker was stopped")
+
+    def _explain(self) -> None:
+        """Looks for the reason why another worker was lost.
 
         Raises:
             DivergedError: it found that the training diverged.
+            Interrupted: all were told to stop.
         """
         record = self.workdir.divergence()
         if record is not None and abs(record["step"] - self.state.step) <= 1:
             raise self.divergence(record["reason"])
         with suppress(tf.errors.OpError):  # of the step in which the worker was lost
             self._fetch_loss()
+        self.interruption.check("another worker stopped first; the run resumes from its last checkpoint")
 
     def _fetch_loss(self) -> float:
         """Adds the sums of the steps since the last call to those of the epoch; returns their mean loss.
