@@ -121,7 +121,7 @@ def test_workers_with_another_config_are_refused(verbs, tmp_path):
 
 @pytest.mark.timeout(600)
 def test_stopped_workers_save_the_same_step(verbs, tmp_path):
-    """Also if the second one is told first; and if it alone is stopped, the first one loses nothing."""
+    """The second worker is stopped alone, and the first one saves the state; then both are stopped."""
     config = tmp_path / "config.py"
     config.write_text(CONFIGS["accumulation"])
     addresses = [f"localhost:{port}" for port in free_ports(2)]

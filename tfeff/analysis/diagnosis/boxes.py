@@ -91,7 +91,7 @@ def _findings(annotations: Annotations, reading: Reading | None) -> list[Finding
             or list(_better_alternative(annotations, reading))
             or [*_wrong_sizes(annotations), *_in_a_corner(annotations)]
         )
-    return [*findings, *_placeholders(annotations), *_listed_twice(annotations), *_of_several_classes(annotations)]
+    return [*findings, *_placeholders(annotations), *_sharing_a_box(annotations)]
 
 
 def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
@@ -382,36 +382,30 @@ def _placeholders(annotations: Annotations) -> Iterator[Finding]:
         )
 
 
-def _listed_twice(annotations: Annotations) -> Iterator[Finding]:
-    """Yields objects that are listed twice in their image."""
-    defects = annotations.images.defects
-    double = defects.counts[REPEATED]
-    if not double:
-        return
-    yield Finding(
-        what=f"{share(double, annotations.count, 'objects')} are listed twice: same image, class and box; each is "
-        "used once.",
-        broken=double > limit("duplicate_objects") * annotations.count,
-        measured={"objects": double, "of": annotations.count},
-        evidence=defects.examples[REPEATED],
-        fix="delete the repetitions",
-    )
+_SAME_BOX = (
+    (REPEATED, "are listed twice: same image, class and box; each is used once.", "delete the repetitions"),
+    (
+        OF_SEVERAL_CLASSES,
+        "have exactly the box of an object of another class; a detector learns one class at a place.",
+        "keep one class for each box, such as the most specific one",
+    ),
+)
+"""Defects of objects that share a box: kind, what is wrong, what to do."""
 
 
-def _of_several_classes(annotations: Annotations) -> Iterator[Finding]:
-    """Yields objects with the box of one of another class."""
+def _sharing_a_box(annotations: Annotations) -> Iterator[Finding]:
+    """Yields objects with the box of another one in their image."""
     defects = annotations.images.defects
-    count = defects.counts[OF_SEVERAL_CLASSES]
-    if not count:
-        return
-    yield Finding(
-        what=f"{share(count, annotations.count, 'objects')} have exactly the box of an object of another class; a "
-        "detector learns one class at a place.",
-        broken=count > limit("duplicate_objects") * annotations.count,
-        measured={"objects": count, "of": annotations.count},
-        evidence=defects.examples[OF_SEVERAL_CLASSES],
-        fix="keep one class for each box, such as the most specific one",
-    )
+    for kind, problem, fix in _SAME_BOX:
+        count = defects.counts[kind]
+        if count:
+            yield Finding(
+                what=f"{share(count, annotations.count, 'objects')} {problem}",
+                broken=count > limit("duplicate_objects") * annotations.count,
+                measured={"objects": count, "of": annotations.count},
+                evidence=defects.examples[kind],
+                fix=fix,
+            )
 
 
 def _damage(box: Boxes, size: tuple[int, int]) -> str:
