@@ -4,9 +4,9 @@ Data      voc:<directory> of BCCD (Shenggan/BCCD_Dataset) and of github.com/dati
 Command   pip install ".[imagenet]"
           python tools/split_voc.py --dataset=voc:<directory> --out=folds
           python tools/compare_variants.py --config=detector_augmentation --workdir=runs/raccoon_augmentation \\
-              --seeds=5 --out=runs/raccoon_augmentation 'data.source=voc:folds/{seed}'
+              --seeds=3 --out=runs/raccoon_augmentation 'data.source=voc:folds/{seed}'
 Variants  folds of BCCD, whose photographs have a common aspect ratio and more objects: task.max_objects=40
-          task.network.aspect=1.3333 model.resolution=384
+          task.network.aspect=1.3333 model.resolution=224 training.epochs=20
 Result    not run yet
 """
 
@@ -35,7 +35,7 @@ def get_config() -> Experiment:
                 horizontal_flip=True, scale_range=(0.6, 1.6), brightness=0.2, contrast=0.2, saturation=0.2
             ),
         ),
-        model=architecture("efficientnet-lite0", weights="imagenet", resolution=320),
+        model=architecture("efficientnet-lite0", weights="imagenet", resolution=192),
         data=Data(source="voc:folds/{seed}", validation_fraction=0.15),
         optimizer=Optimizer(
             name="adamw", learning_rate=1e-3, weight_decay=1e-2, clip_norm=10.0, frozen=("stem*", "stage[12]*")
