@@ -76,7 +76,7 @@ def define_flags() -> None:
         "family",
         None,
         "Name of a family: resnet, efficientnet, efficientnet-lite, efficientnet-v2, mobilenet, mobilenet-v3, regnet "
-        "or convnext; of detectors: rcnn, efficientdet, efficientdet-lite or yolo.",
+        "or convnext; of detectors: rcnn, efficientdet, efficientdet-lite, retinanet or yolo.",
     )
     flags.DEFINE_string(
         "detector", None, "Name of a detector, such as yolo, whose backbones are the networks of --model or --family."

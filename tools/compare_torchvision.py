@@ -1,6 +1,7 @@
-"""Compares Faster R-CNN with torchvision's: outputs of all stages, losses and detections.
+"""Compares Faster R-CNN or RetinaNet with torchvision's: outputs of all stages, losses and detections.
 
-    python tools/compare_torchvision.py --peer_python=PEER/bin/python --images=IMAGES --out=DIR [--frozen] [--double]
+    python tools/compare_torchvision.py --peer_python=PEER/bin/python --images=IMAGES --out=DIR \\
+        [--network=retinanet] [--frozen] [--double]
 
 PEER is an environment with torchvision (`pip install torchvision`), IMAGES a folder of photographs. Both sides get the
 same random weights. --frozen: batch normalization frozen and without epsilon, as in the published weights. --double:
@@ -18,10 +19,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfeff import models
+from tfeff import config, models
 from tfeff.models.derived import Stages
 from tfeff.reporting import tables
-from tfeff.tasks import faster_rcnn, two_stage
+from tfeff.tasks import create, efficientdet, faster_rcnn, two_stage
 from tfeff.tasks.task import Batch
 
 YXYX = [1, 0, 3, 2]
@@ -62,27 +63,32 @@ class GivenProposals(faster_rcnn.FasterRCNNTask):
         return self.given
 
 
+def targets(expected: dict[str, np.ndarray], part: slice, dtype: str) -> dict[str, tf.Tensor]:
+    """Returns a batch of images and their random objects."""
+    boxes, labels = expected["object_boxes"][part][..., YXYX], expected["object_labels"][part].astype(int)
+    none = tf.zeros(labels.shape, tf.bool)
+    return {
+        "image": tf.constant(expected["images"][part], dtype),
+        "boxes_yxyx": tf.constant(boxes, dtype),
+        "label": tf.constant(labels - 1, tf.int32),
+        "valid": tf.constant(labels > 0),
+        "difficult": none,
+        "crowd": none,
+        "weight": tf.ones(len(labels)),
+        "key": tf.zeros((len(labels), 2), tf.int32),
+    }
+
+
 def losses(network: keras.Model, expected: dict[str, np.ndarray], dtype: str) -> dict[str, float]:
     """Returns our losses for the other side's proposals and samples."""
     task = GivenProposals()
     network.trainable = False  # batch normalization as in inference
-    boxes, labels = expected["object_boxes"][..., YXYX], expected["object_labels"].astype(int)
-    valid = labels > 0
     count = expected["training_proposal_count"]
     proposals = expected["training_proposals"][..., YXYX]
     sums: dict[str, float] = {}
-    for start in range(len(boxes)):
+    for start in range(len(proposals)):
         part = slice(start, start + 1)
-        batch = {
-            "image": tf.constant(expected["images"][part], dtype),
-            "boxes_yxyx": tf.constant(boxes[part], dtype),
-            "label": tf.constant(labels[part] - 1, tf.int32),
-            "valid": tf.constant(valid[part]),
-            "difficult": tf.zeros(valid[part].shape, tf.bool),
-            "crowd": tf.zeros(valid[part].shape, tf.bool),
-            "weight": tf.ones(1),
-            "key": tf.zeros((1, 2), tf.int32),
-        }
+        batch = targets(expected, part, dtype)
         # Both sides append the objects to the proposals of an image.
         task.given = tf.constant(proposals[part, : count[start]], dtype), tf.ones((1, count[start]), tf.bool)
         anchors, regions = indices(expected["rpn_sampled"][part]), indices(expected["head_sampled"][part])
@@ -172,12 +178,68 @@ def compare(directory: Path, dtype: str) -> list[dict[str, object]]:
     ]
 
 
+def compare_retinanet(directory: Path, dtype: str) -> list[dict[str, object]]:
+    """Returns the table of RetinaNet.
+
+    torchvision's losses are means over images of what is divided by an image's positive anchors, its box loss is L1,
+    and its detections are chosen by level.
+    """
+    with np.load(directory / "expected.npz") as stored:
+        expected = dict(stored)
+    height, width = expected["images"].shape[1:3]
+    classes = expected["logits"].shape[-1] - 1
+    network = models.build_detector(
+        "retinanet",
+        num_classes=classes,
+        resolution=width,
+        aspect=width / height,
+        weights=str(directory / "weights.pth"),
+    )
+    narrow = 1e-6
+    suppression = config.Suppression(minimum_score=0.05, candidates=20_000, detections=300)
+    settings = config.RetinaNetSettings(suppression=suppression, huber_delta=narrow, box_weight=4 / narrow)
+    task, pyramid = create(settings), keras.Model(network.input, list(network.pyramid.values()))
+    found: dict[str, list[np.ndarray]] = {}
+    for start in range(len(expected["images"])):
+        batch = targets(expected, slice(start, start + 1), dtype)
+        maps = pyramid(batch["image"], training=False)
+        outputs = task.forward(network, batch, training=False)
+        totals = task.totals(batch, outputs, training=False)
+        positive = tf.maximum(totals[efficientdet.POSITIVES], 1.0)
+        own = {f"map_{index}": value for index, value in enumerate(maps)}
+        own |= {name: outputs[name] for name in ("logits", "codes")} | task.decode(outputs)
+        own |= {name: totals[name][tf.newaxis] / positive for name in ("class_loss", "box_loss")}
+        for name, value in own.items():
+            found.setdefault(name, []).append(np.asarray(value))
+    arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+    # Anchors of a position are ordered by scale, then aspect; torchvision's by aspect, then scale.
+    theirs = {name: expected[name] for name in ("logits", "codes")} | {"anchors": expected["anchors"][None]}
+    theirs = {
+        name: value.reshape(len(value), -1, 3, 3, value.shape[-1]).swapaxes(2, 3).reshape(value.shape)
+        for name, value in theirs.items()
+    }
+    ours = arrays | {"anchors": network.description.anchors.boxes(network.size)[None]}
+    pairs = {f"map_{index}": expected[f"map_{index}"] for index in range(len(network.pyramid))} | {
+        "anchors": theirs["anchors"][..., YXYX],
+        "logits": theirs["logits"][..., 1:],
+        "codes": theirs["codes"][..., YXYX],
+    }
+    rows: list[dict[str, object]] = [
+        {"value": name, "relative difference": relative(ours[name], value)} for name, value in pairs.items()
+    ]
+    for name, theirs_name in (("class_loss", "loss_classification"), ("box_loss", "loss_bbox_regression")):
+        difference = abs(float(arrays[name].mean()) / float(expected[theirs_name]) - 1)
+        rows.append({"value": name, "relative difference": difference})
+    return [*rows, matched(arrays, expected)]
+
+
 def main() -> None:
     """Runs both sides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer_python", required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="Output directory.")
+    parser.add_argument("--network", default="faster-rcnn", choices=("faster-rcnn", "retinanet"))
     parser.add_argument("--frozen", action="store_true")
     parser.add_argument("--double", action="store_true")
     arguments = parser.parse_args()
@@ -185,10 +247,12 @@ def main() -> None:
     flags = [f"--{name}" for name in ("frozen", "double") if getattr(arguments, name)]
     side = Path(__file__).parent / "torchvision_side.py"
     command = [arguments.peer_python, str(side), f"--images={arguments.images}", f"--out={arguments.out}", *flags]
+    command.append(f"--network={arguments.network}")
     subprocess.run(command, check=True)
     dtype = "float64" if arguments.double else "float32"
     keras.config.set_floatx(dtype)
-    print(tables.markdown(compare(arguments.out, dtype)))
+    table = compare_retinanet if arguments.network == "retinanet" else compare
+    print(tables.markdown(table(arguments.out, dtype)))
 
 
 if __name__ == "__main__":

@@ -288,7 +288,7 @@ def small_objects(tmp_path) -> str:
     return f"csv:{tmp_path / 'boxes.csv'}"
 
 
-@pytest.mark.parametrize(("name", "size"), [("efficientdet", 17 / 8), ("faster_rcnn", 17 / 4)])
+@pytest.mark.parametrize(("name", "size"), [("efficientdet", 17 / 8), ("retinanet", 17 / 8), ("faster_rcnn", 17 / 4)])
 def test_anchors_fit_the_objects_unless_they_are_set_or_trained(small_objects, tmp_path, name, size):
     """A tenth of the objects, classes counted equally, has at most 17 pixels."""
     flags = f"data.source={small_objects}", "data.train_split=all", "data.validation_fraction=0", f"task.name={name}"
@@ -400,13 +400,19 @@ def test_neck_and_heads_of_a_run_are_adopted(source, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("task", "backbone"), [("efficientdet", "efficientnet-b0"), ("faster_rcnn", "resnet50-v1.5"), ("yolo", None)]
+    ("task", "backbone"),
+    [
+        ("efficientdet", "efficientnet-b0"),
+        ("retinanet", "resnet50-v1.5"),
+        ("faster_rcnn", "resnet50-v1.5"),
+        ("yolo", None),
+    ],
 )
 def test_coco_weights_have_their_backbone(source, task, backbone):
     flags = f"data.source={source}", "model.weights=coco"
     if backbone is None:
         for name in (task, "rcnn"):
-            with pytest.raises(UserError, match=f"no COCO weights of {name}; set task.name=efficientdet or"):
+            with pytest.raises(UserError, match=f"no COCO weights of {name}; set task.name=efficientdet, retinanet or"):
                 completed(*flags, f"task.name={name}")
         return
     settings, choices = completed(*flags, f"task.name={task}")

@@ -13,11 +13,12 @@ BACKBONE = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1
 NETWORK = {"aspect": 1.0, "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
 OWN = {
+    "retinanet": ("task.network.convolved_levels=1",),
     "fast_rcnn": (
         "task.network.name=fast-rcnn-fpn",
         "task.proposals.max_proposals=40",
         "task.suppression.class_agnostic=true",
-    )
+    ),
 }
 
 

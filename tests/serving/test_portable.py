@@ -26,7 +26,7 @@ from tfeff.tasks.task import ImageReading
 
 CONVERTERS = {"onnx": "tf2onnx", "openvino": "openvino"}
 """Packages of the extras."""
-DETECTORS = ("yolo", *map(thorough, ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
+DETECTORS = ("yolo", *map(thorough, ("efficientdet", "retinanet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")))
 
 
 @cache

@@ -48,6 +48,7 @@ pytestmark = pytest.mark.slow
 
 DETECTORS = {
     "efficientdet": ("task.network.anchor_size=3",),
+    "retinanet": ("task.network.convolved_levels=1", "task.network.anchor_size=3"),
     "yolo": (),
     "anchor_yolo": (),
     "grid": ("task.network.levels=P3,P4",),
@@ -158,7 +159,7 @@ def large_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_coco(tmp_path_factory.mktemp("large_digits"), 8, scale=4)
 
 
-OTHERS = ("efficientdet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")
+OTHERS = ("efficientdet", "retinanet", "anchor_yolo", "grid", "fast_rcnn", "faster_rcnn")
 
 
 @pytest.fixture(scope="module", params=["yolo", *map(thorough, OTHERS)])

@@ -25,7 +25,8 @@ class Anchors:
     """Anchors of a feature pyramid: at each position, a box for each scale and aspect, in this order.
 
     A box has the area (size * stride * scale)^2 and is centered in its cell. With `corner`, the stride in this formula
-    is 2^level, the box is rounded to even numbers of pixels, and it is centered at the top left of its cell.
+    is 2^level, size * stride * scale is rounded down to whole pixels and the box to even numbers of pixels, and it is
+    centered at the top left of its cell, where cells have whole numbers of pixels: spread evenly, rounded down.
 
     Attributes:
         levels: n of each level, from fine to coarse, for the stride 2^n.
@@ -74,12 +75,15 @@ class Anchors:
         centers, spacing = cells(level, size)
         strides: tuple[float, ...] = spacing
         if self.corner:
-            centers, strides = centers - np.array(spacing) / 2, (2.0**level, 2.0**level)
+            corners = np.round(centers / spacing - 0.5) * np.floor(spacing)
+            centers, strides = corners, (2.0**level, 2.0**level)
         halves = []
         for scale in self.scales:
             for aspect in self.aspects:
                 root = math.sqrt(aspect)
-                sides = (self.size * stride * scale for stride in strides)
+                sides = [self.size * stride * scale for stride in strides]
+                if self.corner:
+                    sides = [math.floor(side) or side for side in sides]
                 halves.append([side * ratio / 2 for side, ratio in zip(sides, (1 / root, root), strict=True)])
         around = np.round(halves) if self.corner else np.array(halves)
         return np.concatenate([centers[:, None] - around, centers[:, None] + around], axis=-1).reshape(-1, 4)

@@ -269,7 +269,7 @@ def _fitted(start: Start, section: config.Candidates, objects: AnnotatedImages) 
 
 def _anchors_set(section: config.Candidates, task: config.TaskSettings) -> bool:
     """Returns whether the anchor size of a detector is not the published one, or was set to it."""
-    if not isinstance(task, config.EfficientDetSettings | config.FasterRCNNSettings):
+    if not isinstance(task, config.FocalSettings | config.FasterRCNNSettings):
         return False
     published = task.published.anchor_size
     return "task.network.anchor_size" in section.kept or task.network.anchor_size != published

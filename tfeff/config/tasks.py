@@ -23,7 +23,7 @@ from tfeff.data.augment.policy import Augmentation, BoxAugmentation
 from tfeff.errors import UserError, nearest
 from tfeff.networks import Architecture, Detector
 from tfeff.networks.catalog import ALL_DETECTORS
-from tfeff.networks.detectors import efficientdet, rcnn, yolo
+from tfeff.networks.detectors import efficientdet, rcnn, retinanet, yolo
 
 NO_PEAKS = "'hard' or 'gaussian': peaks are those of yolo"
 
@@ -328,17 +328,10 @@ class ObjectDetectionSettings(TaskSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EfficientDetSettings(ObjectDetectionSettings):
-    """EfficientDet (arXiv:1911.09070): anchors, focal loss for classes and Huber loss for boxes.
+class FocalSettings(ObjectDetectionSettings):
+    """Anchors, focal loss for classes and Huber loss for boxes. The base of EfficientDet's and RetinaNet's sections."""
 
-    The defaults of matching and losses are those of the reference implementation. Its suppression is
-    `kind=gaussian candidates=5000`, which takes longer.
-    """
-
-    IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
-
-    name: Literal["efficientdet"] = "efficientdet"
-    network: efficientdet.EfficientDet = choice(efficientdet.D_TABLE | efficientdet.LITE_D_TABLE, "efficientdet-d0")
+    network: efficientdet.EfficientDet
     positive_overlap: Fraction = 0.5
     """Anchors with at least this IoU with an object, and the best anchor of each object, are positive."""
     negative_overlap: Fraction = 0.5
@@ -356,6 +349,37 @@ class EfficientDetSettings(ObjectDetectionSettings):
         super()._check()
         if self.negative_overlap > self.positive_overlap:
             self.wrong("negative_overlap", f"at most task.positive_overlap = {self.positive_overlap}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientDetSettings(FocalSettings):
+    """EfficientDet (arXiv:1911.09070).
+
+    The defaults of matching and losses are those of the reference implementation. Its suppression is
+    `kind=gaussian candidates=5000`, which takes longer.
+    """
+
+    IMPLEMENTATION = "tfeff.tasks.efficientdet:EfficientDetTask"
+
+    name: Literal["efficientdet"] = "efficientdet"
+    network: efficientdet.EfficientDet = choice(efficientdet.D_TABLE | efficientdet.LITE_D_TABLE, "efficientdet-d0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetinaNetSettings(FocalSettings):
+    """RetinaNet (arXiv:1708.02002).
+
+    The loss of a box is the sum of the smooth L1 losses of its code (β 0.1, as in Detectron2), four times the mean
+    Huber loss, divided by δ. Instead of the best anchor of an object alone, all that overlap it as much are positive.
+    """
+
+    IMPLEMENTATION = "tfeff.tasks.efficientdet:RetinaNetTask"
+
+    name: Literal["retinanet"] = "retinanet"
+    network: retinanet.RetinaNet = choice(retinanet.TABLE, "retinanet")
+    negative_overlap: Fraction = 0.4
+    focal_gamma: NotNegative[float] = 2.0
+    box_weight: NotNegative[float] = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -614,6 +638,7 @@ TASKS: dict[str, TaskSettings] = {
         EmbeddingSettings(),
         LocalizationSettings(),
         EfficientDetSettings(),
+        RetinaNetSettings(),
         YoloSettings(),
         AnchorYoloSettings(),
         GridSettings(),

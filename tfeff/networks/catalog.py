@@ -17,7 +17,7 @@ from tfeff.networks.backbones import (
     resnet,
 )
 from tfeff.networks.backbones.architecture import Architecture, require_same_layers
-from tfeff.networks.detectors import efficientdet, rcnn, yolo
+from tfeff.networks.detectors import efficientdet, rcnn, retinanet, yolo
 from tfeff.networks.detectors.detector import Detector
 
 BACKBONES: dict[str, dict[str, Architecture]] = {
@@ -33,6 +33,7 @@ BACKBONES: dict[str, dict[str, Architecture]] = {
 DETECTORS: dict[str, dict[str, Detector]] = {
     "efficientdet": {**efficientdet.D_TABLE},
     "efficientdet-lite": {**efficientdet.LITE_D_TABLE},
+    "retinanet": {**retinanet.TABLE},
     "rcnn": {**rcnn.FAST_TABLE, **rcnn.FASTER_TABLE},
     "yolo": {**yolo.TABLE, **yolo.ANCHOR_TABLE, **yolo.GRID_TABLE},
 }

@@ -74,8 +74,8 @@ def published(task: TaskSettings) -> Choices:
     name = config.flatten(task).get("network.name")
     if name not in URLS:
         raise UserError(
-            f"config: model.weights: there are no COCO weights of {name or task.name}; set task.name=efficientdet or "
-            "task.name=faster_rcnn, or model.weights=imagenet"
+            f"config: model.weights: there are no COCO weights of {name or task.name}; set task.name=efficientdet, "
+            "retinanet or faster_rcnn, or model.weights=imagenet"
         )
     return differing(ALL_DETECTORS[name].backbone, "the backbone of the COCO weights")
 

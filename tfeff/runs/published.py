@@ -14,11 +14,11 @@ import keras
 import tensorflow as tf
 
 from tfeff import config, models
+from tfeff.config.tasks import of_detector
 from tfeff.durable import locked
 from tfeff.errors import UserError
 from tfeff.evaluation.detection_errors import DEFAULT_THRESHOLD
 from tfeff.models.weights import coco, download, imagenet
-from tfeff.networks.detectors.efficientdet import EfficientDet
 from tfeff.reporting.terminal import say
 from tfeff.runs import model_files
 from tfeff.serving.exportable import Exportable
@@ -115,12 +115,7 @@ def exportable(name: str) -> Exportable:
     """
     if name in coco.URLS:
         network = models.build_detector(name, num_classes=len(coco.CLASS_NAMES), weights=models.COCO)
-        described = models.detector(name)
-        detects: config.TaskSettings = (
-            config.EfficientDetSettings(network=described)
-            if isinstance(described, EfficientDet)
-            else config.FasterRCNNSettings()
-        )
+        detects = of_detector(models.detector(name))
         ids = range(1, 1 + len(coco.CLASS_NAMES))
         return Exportable(create(detects), network, coco.CLASS_NAMES, None, 3, score=DEFAULT_THRESHOLD, class_ids=ids)
     network = models.build(name, weights="imagenet")

@@ -1,6 +1,8 @@
-"""EfficientDet: anchors, focal loss for classes and Huber loss for boxes (Tan et al., arXiv:1911.09070).
+"""EfficientDet and RetinaNet: anchors, focal loss for classes and Huber loss for boxes (Lin et al., arXiv:1708.02002;
+Tan et al., arXiv:1911.09070).
 
-Matching, losses and their normalization are those of the reference implementation (google/automl `efficientdet/`).
+Matching, losses and their normalization are those of EfficientDet's reference implementation (google/automl
+`efficientdet/`); the settings of RetinaNet make them those of Detectron2, with another normalization.
 """
 
 from typing import Any, ClassVar
@@ -9,25 +11,27 @@ import keras
 import tensorflow as tf
 
 from tfeff import config
-from tfeff.boxes import decode, encode
+from tfeff.boxes import clip, decode, encode
 from tfeff.networks.detectors.efficientdet import CODES, LOGITS
 from tfeff.tasks.losses import focal_loss, huber_loss
 from tfeff.tasks.matching import ANCHORS, IGNORED, POSITIVE, AnchorMatching
 from tfeff.tasks.object_detection import DenseDetectionTask
+from tfeff.tasks.suppression import suppress
 from tfeff.tasks.task import Batch, to_float32
 
 POSITIVES = "positives"
 """The count of both losses: all positive anchors."""
+SIZE = "size"
 
 
 class EfficientDetTask(AnchorMatching, DenseDetectionTask):
     """See `config.EfficientDetSettings`. Outputs: those of the network, and `anchors`, float32 [1, n, 4]."""
 
-    section: config.EfficientDetSettings
+    section: config.FocalSettings
     losses: ClassVar = {"class_loss": POSITIVES, "box_loss": POSITIVES}
     added: ClassVar = {POSITIVES: 1.0}
 
-    def __init__(self, section: config.EfficientDetSettings | None = None) -> None:
+    def __init__(self, section: config.FocalSettings | None = None) -> None:
         super().__init__(section or config.EfficientDetSettings())
 
     def totals(self, batch: Batch, outputs: Any, *, training: bool) -> dict[str, tf.Tensor]:
@@ -62,3 +66,25 @@ class EfficientDetTask(AnchorMatching, DenseDetectionTask):
         """See `ObjectDetectionTask`."""
         codes = tf.cast(outputs[CODES], tf.float32)
         return decode(codes, outputs[ANCHORS], ops=keras.ops), tf.sigmoid(tf.cast(outputs[LOGITS], tf.float32))
+
+
+class RetinaNetTask(EfficientDetTask):
+    """See `config.RetinaNetSettings`. Outputs: also the size of the input in pixels, `size`, float32 [1, 2].
+
+    As in torchvision and Detectron2, boxes are clipped before they suppress others.
+    """
+
+    FORCED = "ties"
+
+    def __init__(self, section: config.RetinaNetSettings | None = None) -> None:
+        super().__init__(section or config.RetinaNetSettings())
+
+    def geometry(self, description: Any, size: tuple[int, int]) -> dict[str, tf.Tensor]:
+        """Returns `anchors` and `size`."""
+        return super().geometry(description, size) | {SIZE: tf.constant([size], tf.float32)}
+
+    def decode(self, outputs: Any) -> dict[str, tf.Tensor]:
+        """See `ObjectDetectionTask`."""
+        boxes, scores = self.candidates(outputs)
+        height, width = tf.unstack(outputs[SIZE][0])
+        return suppress(clip(boxes, (height, width), ops=keras.ops), scores, self.section.suppression)

@@ -19,10 +19,11 @@ SIZES = {
     "grid": {"neck_channels": 16},
     "efficientdet-d0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
     "efficientdet-lite0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
+    "retinanet": {"neck_channels": 16, "head_repeats": 2, "aspect": 1.0, "levels": ("P3", "P4", "P5", "P6")},
     "faster-rcnn": {"neck_channels": 16, "head_repeats": 2, "hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
     "fast-rcnn": {"hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
 }
-KINDS = ("yolo", "efficientdet-d0", "faster-rcnn")
+KINDS = ("yolo", "efficientdet-d0", "retinanet", "faster-rcnn")
 NARROW = dataclasses.replace(BACKBONE, width_coefficient=0.75)
 
 

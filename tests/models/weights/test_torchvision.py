@@ -74,6 +74,48 @@ def test_all_variables_are_set_in_our_layout() -> None:
     np.testing.assert_allclose(value["stem_conv_bn/moving_variance"] + 1e-5, variance, rtol=1e-6)
 
 
+def retinanet_state_dict(*, nested: bool) -> dict[str, tuple[int, ...]]:
+    """Returns shapes by name; `nested`: the names since version 0.13."""
+    shapes = {name: shape for name, shape in state_dict(nested=nested).items() if "backbone.body" in name}
+    inner = ".0" if nested else ""
+    for level in range(3):
+        shapes |= convolution(f"backbone.fpn.inner_blocks.{level}{inner}", 256, 512 * 2**level, 1, 1)
+        shapes |= convolution(f"backbone.fpn.layer_blocks.{level}{inner}", 256, 256, 3, 3)
+    for level in ("p6", "p7"):
+        shapes |= convolution(f"backbone.fpn.extra_blocks.{level}", 256, 256, 3, 3)
+    for head, last, values in (("classification", "cls_logits", 91), ("regression", "bbox_reg", 4)):
+        for number in range(4):
+            name = f"{number}.0" if nested else f"{2 * number}"
+            shapes |= convolution(f"head.{head}_head.conv.{name}", 256, 256, 3, 3)
+        shapes |= convolution(f"head.{head}_head.{last}", 9 * values, 256, 3, 3)
+    return shapes
+
+
+@pytest.mark.slow
+def test_all_variables_of_a_retinanet_are_set_in_our_layout() -> None:
+    network = models.build_detector("retinanet", num_classes=90, resolution=128)
+    rng = np.random.default_rng(0)
+    for nested in (True, False):
+        shapes = retinanet_state_dict(nested=nested)
+        state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in shapes.items()}
+        report = models.load_weights(network, torchvision.rename(network, state))
+        assert not report.skipped
+        assert len(report.loaded) == len(network.weights) == len(state)
+    value = {weight.path: np.asarray(weight) for weight in network.weights}
+    kernel = state["backbone.fpn.inner_blocks.0.weight"][..., 0, 0]
+    np.testing.assert_array_equal(value["neck_cell1_p3_td_from_p3_conv/kernel"][0, 0], kernel.T)
+    third = state["head.regression_head.conv.4.weight"]
+    np.testing.assert_array_equal(value["box_head_conv3/kernel"], third.transpose(2, 3, 1, 0))
+    # Anchors: aspect and scale there, scale and aspect here; codes x, y, w, h; the first class is background.
+    codes = state["head.regression_head.bbox_reg.bias"].reshape(3, 3, 4)
+    scores = state["head.classification_head.cls_logits.bias"].reshape(3, 3, 91)
+    for scale, aspect in ((0, 1), (2, 0), (1, 2)):
+        ours = value["box_head_predict/bias"].reshape(3, 3, 4)[scale, aspect]
+        np.testing.assert_array_equal(ours, codes[aspect, scale][[1, 0, 3, 2]])
+        ours = value["class_head_predict/bias"].reshape(3, 3, 90)[scale, aspect]
+        np.testing.assert_array_equal(ours, scores[aspect, scale, 1:])
+
+
 @pytest.mark.slow
 def test_the_names_of_resnet_50() -> None:
     """Those of the detector's body, and a classifier."""
@@ -96,7 +138,7 @@ def test_other_networks_are_refused() -> None:
     network = models.build_detector(
         "faster-rcnn", num_classes=2, backbone="resnet", stem="7x7", resolution=32, neck_channels=4, hidden=[4]
     )
-    with pytest.raises(UserError, match="only its RegNets, ResNet-50 and fasterrcnn_resnet50_fpn can be read"):
+    with pytest.raises(UserError, match="only its RegNets, ResNet-50, fasterrcnn_resnet50_fpn and ret"):
         torchvision.rename(network, {"fc.weight": np.zeros((2, 2))})
 
 

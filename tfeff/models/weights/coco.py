@@ -1,4 +1,5 @@
-"""Published weights of detectors, trained on COCO: torchvision's Faster R-CNN and google/automl's EfficientDets."""
+"""Published weights of detectors, trained on COCO: torchvision's Faster R-CNN and RetinaNet, and google/automl's
+EfficientDets."""
 
 import tarfile
 import tempfile
@@ -15,13 +16,14 @@ from tfeff.networks.detectors.detector import Detector
 
 COCO = "coco"
 """The value of `weights` that asks for them."""
-FASTER_RCNN = "https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"
-"""Its name ends in the first digits of its SHA-256."""
+TORCHVISION = "https://download.pytorch.org/models/{}.pth"
+"""The name of a file ends in the first digits of its SHA-256."""
 EFFICIENTDET = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientdet/coco2/{}.tar.gz"
 """No checksum is published; TensorFlow's format has one for each tensor."""
 SIZES = ("d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7x")
 URLS = {
-    "faster-rcnn": FASTER_RCNN,
+    "faster-rcnn": TORCHVISION.format("fasterrcnn_resnet50_fpn_coco-258fb6c6"),
+    "retinanet": TORCHVISION.format("retinanet_resnet50_fpn_coco-eeacb38b"),
     **{f"efficientdet-{size}": EFFICIENTDET.format(f"efficientdet-{size}") for size in SIZES},
 }
 """Detector -> its weights."""

@@ -1,4 +1,5 @@
-"""Weights of torchvision: RegNets, ResNet-50, and Faster R-CNN with ResNet-50 and FPN (`fasterrcnn_resnet50_fpn`)."""
+"""Weights of torchvision: RegNets, ResNet-50, and two detectors with ResNet-50 and FPN, Faster R-CNN
+(`fasterrcnn_resnet50_fpn`) and RetinaNet (`retinanet_resnet50_fpn`)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,7 +8,10 @@ import numpy as np
 
 from tfeff.errors import UserError
 from tfeff.models.network import Network
-from tfeff.networks.heads import CLASSIFIER
+from tfeff.networks.backbones.architecture import level_number
+from tfeff.networks.detectors.detector import Detector
+from tfeff.networks.detectors.retinanet import TABLE, RetinaNet
+from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, CLASSIFIER
 
 NETWORK = "resnet50-v1.5"
 """A network with the preprocessing of all of them."""
@@ -18,41 +22,50 @@ _VARIABLES = {
     "running_mean": "moving_mean",
     "running_var": "moving_variance",
 }
-_PATTERNS: tuple[tuple[str, Callable[[re.Match], str]], ...] = (
-    (r"(?:backbone\.body\.)?(conv|bn)1", lambda m: f"stem_conv{_UNITS[m[1]]}"),
+_HEADS = {"classification": CLASS_HEAD, "regression": BOX_HEAD}
+_PATTERNS: tuple[tuple[str, Callable[[re.Match, int], str]], ...] = (
+    (r"(?:backbone\.body\.)?(conv|bn)1", lambda m, _: f"stem_conv{_UNITS[m[1]]}"),
     (
         r"(?:backbone\.body\.)?layer(\d)\.(\d+)\.(conv|bn)(\d)",
-        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_conv{m[4]}{_UNITS[m[3]]}",
+        lambda m, _: f"stage{m[1]}_block{int(m[2]) + 1}_conv{m[4]}{_UNITS[m[3]]}",
     ),
     (
         r"(?:backbone\.body\.)?layer(\d)\.(\d+)\.downsample\.([01])",
-        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
+        lambda m, _: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
     ),
-    (r"fc", lambda _: CLASSIFIER),
-    (r"stem\.([01])", lambda m: f"stem_conv{('', '_bn')[int(m[1])]}"),
+    (r"fc", lambda _, __: CLASSIFIER),
+    (r"stem\.([01])", lambda m, _: f"stem_conv{('', '_bn')[int(m[1])]}"),
     (
         r"trunk_output\.block(\d)\.block\d-(\d+)\.f\.([abc])\.([01])",
-        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_conv{'abc'.index(m[3]) + 1}{('', '_bn')[int(m[4])]}",
+        lambda m, _: f"stage{m[1]}_block{int(m[2]) + 1}_conv{'abc'.index(m[3]) + 1}{('', '_bn')[int(m[4])]}",
     ),
     (
         r"trunk_output\.block(\d)\.block\d-(\d+)\.f\.se\.fc([12])",
-        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_squeeze_excite_{('reduce', 'expand')[int(m[3]) - 1]}",
+        lambda m, _: f"stage{m[1]}_block{int(m[2]) + 1}_squeeze_excite_{('reduce', 'expand')[int(m[3]) - 1]}",
     ),
     (
         r"trunk_output\.block(\d)\.block\d-(\d+)\.proj\.([01])",
-        lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
+        lambda m, _: f"stage{m[1]}_block{int(m[2]) + 1}_shortcut_conv{('', '_bn')[int(m[3])]}",
     ),
     (
         r"backbone\.fpn\.inner_blocks\.(\d)(?:\.0)?",
-        lambda m: f"neck_cell1_p{int(m[1]) + 2}_td_from_p{int(m[1]) + 2}_conv",
+        lambda m, first: f"neck_cell1_p{int(m[1]) + first}_td_from_p{int(m[1]) + first}_conv",
     ),
-    (r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?", lambda m: f"neck_cell1_p{int(m[1]) + 2}_out_conv"),
-    (r"rpn\.head\.conv(?:\.0\.0)?", lambda m: "rpn_conv1"),
-    (r"rpn\.head\.cls_logits", lambda m: "rpn_objectness"),
-    (r"rpn\.head\.bbox_pred", lambda m: "rpn_codes"),
-    (r"roi_heads\.box_head\.fc([67])", lambda m: f"box_head_fc{int(m[1]) - 5}"),
-    (r"roi_heads\.box_predictor\.cls_score", lambda m: "box_head_logits"),
-    (r"roi_heads\.box_predictor\.bbox_pred", lambda m: "box_head_codes"),
+    (
+        r"backbone\.fpn\.layer_blocks\.(\d)(?:\.0)?",
+        lambda m, first: f"neck_cell1_p{int(m[1]) + first}_out_conv",
+    ),
+    (r"backbone\.fpn\.extra_blocks\.(p\d)", lambda m, _: f"neck_{m[1]}_conv"),
+    (r"rpn\.head\.conv(?:\.0\.0)?", lambda _, __: "rpn_conv1"),
+    (r"rpn\.head\.cls_logits", lambda _, __: "rpn_objectness"),
+    (r"rpn\.head\.bbox_pred", lambda _, __: "rpn_codes"),
+    (r"roi_heads\.box_head\.fc([67])", lambda m, _: f"box_head_fc{int(m[1]) - 5}"),
+    (r"roi_heads\.box_predictor\.cls_score", lambda _, __: "box_head_logits"),
+    (r"roi_heads\.box_predictor\.bbox_pred", lambda _, __: "box_head_codes"),
+    (r"head\.(\w+)_head\.conv\.(\d)\.0", lambda m, _: f"{_HEADS[m[1]]}_conv{int(m[2]) + 1}"),
+    # Before version 0.13, activations were counted, too.
+    (r"head\.(\w+)_head\.conv\.(\d)", lambda m, _: f"{_HEADS[m[1]]}_conv{int(m[2]) // 2 + 1}"),
+    (r"head\.(\w+)_head\.(?:cls_logits|bbox_reg)", lambda m, _: f"{_HEADS[m[1]]}_predict"),
 )
 
 
@@ -62,7 +75,7 @@ def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def _is_detector(arrays: Mapping[str, np.ndarray]) -> bool:
-    return any(name.startswith("rpn.head.") for name in arrays)
+    return any(name.startswith(("rpn.head.", "head.classification_head.")) for name in arrays)
 
 
 def _is_resnet(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -72,9 +85,10 @@ def _is_resnet(arrays: Mapping[str, np.ndarray]) -> bool:
 def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict, by the paths and in the layouts of our variables.
 
-    Kernels are transposed. Of the detector, the first dense layer reads channels last; codes are (dy, dx, log dh, log
-    dw); background is the last class and has no codes. Its batch normalization, if frozen, has an epsilon of 0; that of
-    the model is subtracted from its variances.
+    Kernels are transposed. Of a Faster R-CNN, the first dense layer reads channels last, and background is the last
+    class and has no codes; a RetinaNet has no outputs for background, and its anchors are ordered by scale and aspect
+    instead of aspect and scale. Codes are (dy, dx, log dh, log dw). Batch normalization of detectors, if frozen, has an
+    epsilon of 0; that of the model is subtracted from its variances.
 
     Args:
         model: the network that the weights are for, with any number of classes.
@@ -85,8 +99,8 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
     """
     if not is_known(arrays):
         raise UserError(
-            "the file has other names than torchvision's networks: only its RegNets, ResNet-50 and "
-            "fasterrcnn_resnet50_fpn can be read"
+            "the file has other names than torchvision's networks: only its RegNets, ResNet-50, "
+            "fasterrcnn_resnet50_fpn and retinanet_resnet50_fpn can be read"
         )
     detector = _is_detector(arrays)
     if not detector and _is_resnet(arrays) and all(layer.name != "stage2_block1_pad" for layer in model.layers):
@@ -97,12 +111,14 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
     frozen = detector and not any(name.endswith("num_batches_tracked") for name in arrays)
     layers = {layer.name: layer for layer in model.layers}
     size = getattr(model.description, "pooling_size", 0)
+    first = level_number(model.description.levels[0]) if isinstance(model.description, Detector) else 0
+    one_stage = isinstance(model.description, RetinaNet)
     renamed = {}
     for name, array in arrays.items():
         if name.endswith("num_batches_tracked"):
             continue
         module, _, parameter = name.rpartition(".")
-        layer = _layer(module)
+        layer = _layer(module, first)
         variables = _VARIABLES if layer is not None and layer.endswith("_bn") else {"weight": "kernel", "bias": "bias"}
         if layer is None or layer not in layers or parameter not in variables:
             renamed[name] = array
@@ -110,17 +126,30 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
         if frozen and parameter == "running_var":
             array = np.maximum(array - layers[layer].epsilon, 0.0).astype(array.dtype)
         elif variables is not _VARIABLES:
+            array = _by_scale(layer, array) if one_stage else array
             array = _converted(layer, array, size)
         renamed[f"{layer}/{variables[parameter]}"] = array
     return renamed
 
 
-def _layer(module: str) -> str | None:
-    """Returns our name of a module's layer."""
+def _layer(module: str, first: int) -> str | None:
+    """Returns our name of a module's layer; `first` is the number of the neck's finest level."""
     for pattern, name in _PATTERNS:
         if match := re.fullmatch(pattern, module):
-            return name(match)
+            return name(match, first)
     return None
+
+
+def _by_scale(layer: str, array: np.ndarray) -> np.ndarray:
+    """Returns a kernel or bias of a RetinaNet's predictions with its anchors in our order, without background."""
+    if layer not in (f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict"):
+        return array
+    published = TABLE["retinanet"]
+    anchors = len(published.anchor_aspects), len(published.anchor_scales)
+    values = array.reshape(*anchors, -1, *array.shape[1:]).swapaxes(0, 1)
+    if layer.startswith(CLASS_HEAD):
+        values = values[:, :, 1:]
+    return values.reshape(-1, *array.shape[1:])
 
 
 def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
@@ -129,7 +158,7 @@ def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
         array = np.concatenate([array[1:], array[:1]])
     elif layer == "box_head_codes":
         array = _swapped(array[4:])
-    elif layer == "rpn_codes":
+    elif layer in ("rpn_codes", f"{BOX_HEAD}_predict"):
         array = _swapped(array)
     elif layer == "box_head_fc1" and array.ndim == 2:
         array = array.reshape(len(array), -1, size, size).transpose(0, 2, 3, 1).reshape(len(array), -1)

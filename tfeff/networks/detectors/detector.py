@@ -93,9 +93,8 @@ class Detector(ABC):
         check_above_zero(self, "neck_width_coefficient", "neck_depth_coefficient", "bn_epsilon")
         check_momentum(self.bn_momentum)
         check_activation(self.activation)
-        neck = self.described_neck
-        levels = tuple(f"P{number}" for number in level_numbers(self.levels)) if neck is None else neck.levels
-        object.__setattr__(self, "levels", levels)
+        object.__setattr__(self, "levels", tuple(f"P{number}" for number in level_numbers(self.levels)))
+        _ = self.described_neck
 
     @property
     def resolution(self) -> int:
@@ -139,6 +138,10 @@ class Detector(ABC):
             epsilon=self.bn_epsilon,
             synchronized=self.backbone.synchronized,
         )
+
+    def neck_unit(self, layers: Layers) -> ConvolutionUnit:
+        """Returns the batch normalization and activation of the neck."""
+        return self.convolution_unit(layers)
 
     def scaled(
         self, *, depth: float, width: float, resolution: int, neck_depth: float = 1.0, neck_width: float = 1.0
@@ -208,8 +211,8 @@ class Detector(ABC):
         require_levels("the backbone", features)
         neck = self.described_neck
         if neck is not None:
-            return neck(self.convolution_unit(layers), features, self.size)
-        (level,) = self.levels
+            return neck(self.neck_unit(layers), features, self.size)
+        level = self.levels[0]
         if level not in features:
             raise UserError(f'the backbone has no pyramid level "{level}"; it has {", ".join(features)}')
         return {level: features[level]}
