@@ -79,6 +79,21 @@ def test_cells_cover_the_image_once() -> None:
     assert corners.max(axis=0)[2:].tolist() == pytest.approx([10, 7])
 
 
+@pytest.mark.parametrize("size", [(800, 1066), (180, 320), (256, 320)])
+def test_corners_lie_on_the_cells_of_torchvision(size: tuple[int, int]) -> None:
+    """Which pads images to multiples of 32: up to level 5, cells have 2^level pixels, whatever the size."""
+    anchors = Anchors(levels=(3, 5, 6, 7), size=4.0, scales=(1.0,), aspects=(1.0,), corner=True)
+    centers = (anchors.boxes(size)[:, :2] + anchors.boxes(size)[:, 2:]) / 2
+    expected = []
+    for level in anchors.levels:
+        rows, columns = (-(-side // 2**level) for side in size)
+        padded = [-(-side // 32) * 32 for side in size]
+        steps = [side // -(-side // 2**level) for side in padded]
+        expected += [[row * steps[0], column * steps[1]] for row in range(rows) for column in range(columns)]
+        assert level > 5 or steps == [2**level] * 2
+    assert centers.tolist() == expected
+
+
 def test_shape_iou_is_the_iou_of_centered_boxes() -> None:
     rng = np.random.default_rng(0)
     first, second = rng.uniform(1, 50, (20, 2)), rng.uniform(1, 50, (30, 2))

@@ -11,9 +11,9 @@ from tfeff import config, models, tasks
 
 BACKBONE = config.architecture("resnet", resolution=64, width=4, stage_blocks=(1, 1, 1, 1))
 NETWORK = {"aspect": 1.0, "levels": ("P3", "P4", "P5"), "neck": "fpn", "neck_channels": 8}
+LEVELS = {"retinanet": ("P4", "P5", "P6", "P7")}
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype(np.float32)
 OWN = {
-    "retinanet": ("task.network.convolved_levels=1",),
     "fast_rcnn": (
         "task.network.name=fast-rcnn-fpn",
         "task.proposals.max_proposals=40",
@@ -39,7 +39,9 @@ def detector(name: str, image: np.ndarray, *overrides: str) -> tuple[tasks.Image
         ],
     )
     task = tasks.create(settings.task)
-    described = dataclasses.replace(settings.task.describe(BACKBONE), **NETWORK)
+    described = dataclasses.replace(
+        settings.task.describe(BACKBONE), **NETWORK | {"levels": LEVELS.get(name, NETWORK["levels"])}
+    )
     network = task.network(described, num_classes=3, channels=image.shape[-1])
     for layer in network._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):

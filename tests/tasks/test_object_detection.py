@@ -48,7 +48,11 @@ pytestmark = pytest.mark.slow
 
 DETECTORS = {
     "efficientdet": ("task.network.anchor_size=3",),
-    "retinanet": ("task.network.convolved_levels=1", "task.network.anchor_size=3"),
+    "retinanet": (
+        "task.network.levels=P2,P3,P4,P5,P6",
+        "task.network.convolved_levels=1",
+        "task.network.anchor_size=3",
+    ),
     "yolo": (),
     "anchor_yolo": (),
     "grid": ("task.network.levels=P3,P4",),

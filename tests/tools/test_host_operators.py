@@ -75,8 +75,8 @@ def test_functions_inside_of_functions(tool):
     [
         name if name in QUICK else pytest.param(name, marks=only_thorough)
         for name in (
-            "classification", "embedding", "localization", "efficientdet", "yolo", "anchor_yolo", "grid", "fast_rcnn",
-            "faster_rcnn",
+            "classification", "embedding", "localization", "efficientdet", "retinanet", "yolo", "anchor_yolo", "grid",
+            "fast_rcnn", "faster_rcnn",
         )
     ],
 )  # fmt: skip

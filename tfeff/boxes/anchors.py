@@ -18,6 +18,8 @@ from tfeff.errors import UserError
 
 OCTAVE: tuple[float, ...] = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 """Three scales per octave, so that the scales of all levels form one geometric sequence."""
+PADDED = 32
+"""torchvision pads images to multiples of this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +27,8 @@ class Anchors:
     """Anchors of a feature pyramid: at each position, a box for each scale and aspect, in this order.
 
     A box has the area (size * stride * scale)^2 and is centered in its cell. With `corner`, the stride in this formula
-    is 2^level, size * stride * scale is rounded down to whole pixels and the box to even numbers of pixels, and it is
-    centered at the top left of its cell, where cells have whole numbers of pixels: spread evenly, rounded down.
+    is 2^level, the box is rounded to even numbers of pixels, and it is centered at the top left of its cell. Cells are
+    then those of the image padded to a multiple of 32 pixels: spread evenly over it, rounded down to whole pixels.
 
     Attributes:
         levels: n of each level, from fine to coarse, for the stride 2^n.
@@ -34,6 +36,7 @@ class Anchors:
         scales: factors of the side.
         aspects: width divided by height.
         corner: as in torchvision; see above.
+        whole: with `corner`, size * stride * scale is rounded down to whole pixels.
     """
 
     levels: tuple[int, ...] = (3, 4, 5, 6, 7)
@@ -41,6 +44,7 @@ class Anchors:
     scales: tuple[float, ...] = OCTAVE
     aspects: tuple[float, ...] = (1.0, 2.0, 0.5)
     corner: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         for name, values in (("size", (self.size,)), ("scales", self.scales), ("aspects", self.aspects)):
@@ -75,14 +79,16 @@ class Anchors:
         centers, spacing = cells(level, size)
         strides: tuple[float, ...] = spacing
         if self.corner:
-            corners = np.round(centers / spacing - 0.5) * np.floor(spacing)
+            padded = [PADDED * math.ceil(side / PADDED) for side in size]
+            whole = [side // math.ceil(side / 2**level) for side in padded]
+            corners = np.round(centers / spacing - 0.5) * whole
             centers, strides = corners, (2.0**level, 2.0**level)
         halves = []
         for scale in self.scales:
             for aspect in self.aspects:
                 root = math.sqrt(aspect)
                 sides = [self.size * stride * scale for stride in strides]
-                if self.corner:
+                if self.corner and self.whole:
                     sides = [math.floor(side) or side for side in sides]
                 halves.append([side * ratio / 2 for side, ratio in zip(sides, (1 / root, root), strict=True)])
         around = np.round(halves) if self.corner else np.array(halves)

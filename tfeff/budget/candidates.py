@@ -256,12 +256,12 @@ def scaled(
 
 
 def _fitted(start: Start, section: config.Candidates, objects: AnnotatedImages) -> Start:
-    """Returns a start whose second stage fits a small backbone and the objects, unless it is trained or set."""
+    """Returns a start whose other layers fit a small backbone and the objects, unless they are trained or set."""
     task = start.task
     free = not start.whole and "task.network.name" not in section.kept
-    if not isinstance(task, config.FasterRCNNSettings) or not free:
+    if not isinstance(task, config.ObjectDetectionSettings) or not free:
         return start
-    choices = dense.two_stages(start.model.resolution, objects.extents, objects.objects, objects.most)
+    choices = dense.small(task, start.model.resolution, objects.extents, objects.objects, objects.most)
     kept = {*section.kept, *(["task.network.regions"] if task.suppression.detections > dense.DETECTIONS else [])}
     values = {key: choice.value for key, choice in choices.items() if key not in kept}  # for regions, see `_sharing`
     return dataclasses.replace(start, task=config.replaced(config.Experiment(task=task), values).task)

@@ -293,4 +293,4 @@ class BudgetSearch(Section):
         if task.IS_CLASSIFIER:
             return  # candidates.detectors: the source, which decides about the task, is not opened here
         if not isinstance(task, ObjectDetectionSettings) or task.network.name not in _DETECTORS:
-            task.wrong("name", "classification, yolo, efficientdet, faster_rcnn, anchor_yolo or grid")
+            task.wrong("name", "classification, yolo, efficientdet, retinanet, faster_rcnn, anchor_yolo or grid")

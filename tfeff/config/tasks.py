@@ -369,7 +369,7 @@ class EfficientDetSettings(FocalSettings):
 class RetinaNetSettings(FocalSettings):
     """RetinaNet (arXiv:1708.02002).
 
-    The loss of a box is the sum of the smooth L1 losses of its code (β 0.1, as in Detectron2), four times the mean
+    The loss of a box is the sum of the smooth L1 losses of its code (β 0.1, Detectron2's default), four times the mean
     Huber loss, divided by δ. Instead of the best anchor of an object alone, all that overlap it as much are positive.
     """
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 
 from tfeff.config import Choice, Choices
-from tfeff.config.tasks import FasterRCNNSettings, RCNNSettings, TaskSettings, TwoStageSettings
+from tfeff.config.tasks import FasterRCNNSettings, RCNNSettings, RetinaNetSettings, TaskSettings, TwoStageSettings
 from tfeff.data.augment.policy import BoxAugmentation
 from tfeff.networks import Architecture
 from tfeff.networks.detectors.detector import MAXIMUM_ASPECT
@@ -180,6 +180,24 @@ def misshaped(network: Anchored, elongation: float) -> str:
         f"; objects are typically {elongation:.1f} times as long as wide, anchors at most {longest:.3g} times: set "
         "task.network.anchor_aspects, which tfeff.analyze proposes"
     )
+
+
+def small(task: TaskSettings, resolution: int, extents: tuple[float, float], objects: float, most: int) -> Choices:
+    """Returns the sizes of a detector on a small backbone, by dotted key; none if the published one is small.
+
+    Args:
+        task: section of the task.
+        resolution: the longer side of the input, in pixels.
+        extents: sizes of the smallest and the largest objects, relative to the longer side of their image.
+        objects: mean number of objects of the images that show any.
+        most: number of objects of the image that has the most.
+    """
+    if isinstance(task, FasterRCNNSettings):
+        return two_stages(resolution, extents, objects, most)
+    if isinstance(task, RetinaNetSettings):  # the published one has seven times the multiply-adds
+        why = "enough for the features of a small backbone"
+        return {"task.network.neck_channels": Choice(96, why), "task.network.head_repeats": Choice(2, why)}
+    return {}
 
 
 def two_stages(resolution: int, extents: tuple[float, float], objects: float, most: int) -> Choices:

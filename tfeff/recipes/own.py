@@ -20,7 +20,6 @@ from tfeff.config import (
     Data,
     EmbeddingSettings,
     Experiment,
-    FasterRCNNSettings,
     FastRCNNSettings,
     ObjectDetectionSettings,
     Optimizer,
@@ -456,9 +455,9 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     }
     trained = None if run is None else run.task.name
     fixed = starting.may_be_whole(model.weights, start, trained, settings.task.name)
-    if isinstance(settings.task, FasterRCNNSettings) and not fixed and "task.network.name" not in kept:
+    if not fixed and "task.network.name" not in kept:
         side = config.chosen(settings, {key: each.value for key, each in described.items()}, kept).model.resolution
-        described |= dense.two_stages(side, counted.extents, counted.objects, counted.most)
+        described |= dense.small(settings.task, side, counted.extents, counted.objects, counted.most)
     described |= dense.detections(counted.most, settings.task)
     settled = config.chosen(settings, {key: choice.value for key, choice in described.items()}, kept)
     whole = settled.description

@@ -2,7 +2,7 @@
 Tan et al., arXiv:1911.09070).
 
 Matching, losses and their normalization are those of EfficientDet's reference implementation (google/automl
-`efficientdet/`); the settings of RetinaNet make them those of Detectron2, with another normalization.
+`efficientdet/`); RetinaNet's settings make them those of Detectron2, with another normalization.
 """
 
 from typing import Any, ClassVar

@@ -30,7 +30,7 @@ def random_options(name: str, rng: random.Random) -> dict[str, Any]:
     if name == "resnet":
         options |= {
             "block": rng.choice(("basic", "bottleneck")),
-            "stem": rng.choice(("3x3", "7x7")),
+            "stem": rng.choice(("3x3", "7x7", "3x3_3x3")),
             "batch_norm": rng.random() < 0.5,
             "conv_bias": rng.random() < 0.5,
             "width": rng.randint(1, 24),

@@ -19,7 +19,7 @@ SIZES = {
     "grid": {"neck_channels": 16},
     "efficientdet-d0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
     "efficientdet-lite0": {"neck_channels": 16, "neck_repeats": 2, "head_repeats": 2},
-    "retinanet": {"neck_channels": 16, "head_repeats": 2, "aspect": 1.0, "levels": ("P3", "P4", "P5", "P6")},
+    "retinanet": {"neck_channels": 16, "head_repeats": 2, "aspect": 1.0},
     "faster-rcnn": {"neck_channels": 16, "head_repeats": 2, "hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
     "fast-rcnn": {"hidden": (32, 24), "aspect": 1.0, "pooling_size": 3},
 }
@@ -301,6 +301,7 @@ DENSE = "class_head_predict", "box_head_predict", "rpn_objectness", "rpn_codes",
     ("name", "changes", "difference"),
     [
         ("efficientdet-d0", {"anchor_size": 2.0}, "anchor_size 2.0 instead of 4.0"),
+        ("retinanet", {"anchor_scales": (1.0, 1.5)}, "anchor_scales (1.0, 1.5) instead of (1.0,"),
         ("faster-rcnn", {"anchor_aspects": (1.0, 2.0, 0.5)}, "anchor_aspects (1.0, 2.0, 0.5) instead of (2.0, 1.0, 0"),
         ("anchor-yolo", {"anchors": tuple(side / 2 for side in SIDES)}, "anchors of other sizes (IoU from 0.25)"),
         ("anchor-yolo", {"anchors": SIDES[:6]}, "1 anchors per level instead of 3"),

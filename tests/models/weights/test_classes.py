@@ -24,13 +24,17 @@ def network(kind, classes):
         options["boxes"] = 3
     if kind == "anchor-yolo":
         options["anchors"] = tuple(0.1 + 0.05 * i for i in range(12))
+    if kind == "retinanet":
+        options["convolved_levels"] = 0
     if kind == "faster-rcnn":
         options |= {"hidden": (16,), "head_repeats": 1}
     return models.build_detector(models.detector(kind, backbone=backbone, **options), num_classes=classes)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "faster-rcnn", "grid"])
+@pytest.mark.parametrize(
+    "kind", ["classifier", "yolo", "anchor-yolo", "efficientdet-d0", "retinanet", "faster-rcnn", "grid"]
+)
 def test_shared_classes_keep_their_scores(kind):
     source, target = network(kind, 3), network(kind, 3)
     rng = np.random.default_rng(1)

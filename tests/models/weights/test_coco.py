@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.models.weights.coco_archive import CHECKPOINT, write_archive
-from tests.models.weights.test_torchvision import state_dict
+from tests.models.weights.test_torchvision import retinanet_state_dict, state_dict
 from tests.thoroughness import only_thorough
 from tfeff import config, models, training
 from tfeff.errors import UserError
@@ -86,16 +86,22 @@ def test_a_damaged_archive_is_named(archive):
 
 
 @pytest.mark.slow
-def test_a_faster_rcnn_starts_with_the_boxes_of_torchvision(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "shapes"), [("faster-rcnn", state_dict), ("retinanet", retinanet_state_dict)])
+def test_detectors_start_with_the_boxes_of_torchvision(name, shapes, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "models").mkdir()
     file = tmp_path / "models" / f"made-{hashlib.sha256(b'contents').hexdigest()[:8]}.pth"
     file.write_bytes(b"contents")
     rng = np.random.default_rng(0)
-    state = {name: rng.random(shape, np.float32) + 0.5 for name, shape in state_dict(nested=True).items()}
+    state = {key: rng.random(shape, np.float32) + 0.5 for key, shape in shapes(nested=True).items()}
     monkeypatch.setattr(loading, "read_state_dict", lambda path: state)
-    monkeypatch.setitem(coco.URLS, "faster-rcnn", f"https://download.pytorch.org/models/{file.name}")
-    network = models.build_detector("faster-rcnn", num_classes=90, weights="coco", resolution=64)
+    monkeypatch.setitem(coco.URLS, name, f"https://download.pytorch.org/models/{file.name}")
+    network = models.build_detector(name, num_classes=90, weights="coco", resolution=128)
+    if name == "retinanet":
+        bias = np.asarray(network.get_layer("box_head_predict").bias).reshape(3, 3, 4)  # (x, y, w, h) there
+        theirs = state["head.regression_head.bbox_reg.bias"].reshape(3, 3, 4).swapaxes(0, 1)
+        np.testing.assert_array_equal(bias, theirs[..., [1, 0, 3, 2]])
+        return
     bias = np.asarray(network.get_layer("box_head_logits").bias)
     np.testing.assert_array_equal(bias[:90], state["roi_heads.box_predictor.cls_score.bias"][1:])
 

@@ -116,6 +116,47 @@ def test_all_variables_of_a_retinanet_are_set_in_our_layout() -> None:
         np.testing.assert_array_equal(ours, scores[aspect, scale, 1:])
 
 
+def test_predictions_of_other_anchors_and_other_levels_stay_out() -> None:
+    """Levels are those of the file: its first one is P2 of a Faster R-CNN, P3 of a RetinaNet."""
+    options = {"num_classes": 90, "backbone": "resnet", "stem": "7x7", "resolution": 128, "neck_channels": 256}
+    rng = np.random.default_rng(0)
+    fpn = {name: shape for name, shape in state_dict(nested=True).items() if "fpn.layer" in name or "rpn" in name}
+    heads = {name: shape for name, shape in retinanet_state_dict(nested=True).items() if "body" not in name}
+    states = [{name: rng.random(shape, np.float32) for name, shape in each.items()} for each in (fpn, heads)]
+    two_stage = models.build_detector("faster-rcnn", levels=("P3", "P4", "P5"), anchor_size=4.0, hidden=[4], **options)
+    renamed = torchvision.rename(two_stage, states[0])
+    np.testing.assert_array_equal(
+        renamed["neck_cell1_p3_out_conv/bias"], states[0]["backbone.fpn.layer_blocks.1.0.bias"]
+    )
+    assert "rpn_conv1/kernel" in renamed
+    assert "rpn.head.cls_logits.weight" in renamed
+    for network in (
+        models.build_detector("retinanet", anchor_aspects=(1.0, 2.0, 0.5), **options),
+        models.build_detector("efficientdet-d0", separable=False, **options),
+    ):
+        renamed = torchvision.rename(network, states[1])
+        assert "class_head_conv1/kernel" in renamed
+        assert not [name for name in renamed if "_predict/" in name]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ({"head.classification_head.conv.0.1.weight": (256,)}, "can be read"),
+        ({"head.regression_head.bbox_ctrness.weight": (1, 256, 3, 3)}, "can be read"),
+        (
+            {"head.regression_head.bbox_reg.weight": (12, 256, 3, 3)},
+            "other anchors than the published one",
+        ),
+    ],
+)
+def test_other_one_stage_detectors_are_refused(shapes: dict[str, tuple[int, ...]], message: str) -> None:
+    network = models.build_detector("retinanet", num_classes=2, resolution=128, backbone="resnet", stem="7x7")
+    shapes = {"head.classification_head.cls_logits.weight": (9 * 3, 256, 3, 3), **shapes}
+    with pytest.raises(UserError, match=message):
+        torchvision.rename(network, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+
+
 @pytest.mark.slow
 def test_the_names_of_resnet_50() -> None:
     """Those of the detector's body, and a classifier."""

@@ -57,8 +57,9 @@ def test_without_batch_normalization_convolutions_have_biases() -> None:
     assert all(conv.use_bias for conv in layers(network, keras.layers.Conv2D))
 
 
-def test_7x7_stem_divides_the_resolution_by_four() -> None:
-    network = models.build("resnet", resolution=63, stem="7x7")
+@pytest.mark.parametrize("stem", ["7x7", "3x3_3x3"])
+def test_larger_stems_divide_the_resolution_by_four(stem: str) -> None:
+    network = models.build("resnet", resolution=63, stem=stem)
     assert {level: map_.shape[1] for level, map_ in network.pyramid.items()} == {
         "P1": 32,
         "P2": 16,

@@ -58,3 +58,6 @@ def test_variants_have_their_cost_and_shapes(options: dict) -> None:
 def test_convolved_levels_leave_some_to_the_neck() -> None:
     with pytest.raises(UserError, match="convolved_levels 2: must be 0, or leave two of the 3 levels to the neck"):
         models.detector("retinanet", levels=("P3", "P4", "P5"))
+    described = models.detector("retinanet", **SMALL, levels=("P3", "P4", "P5", "P6"))
+    with pytest.raises(UserError, match="convolved_levels 2: the backbone has P5; set it to 1"):
+        models.build_detector(described, num_classes=3)

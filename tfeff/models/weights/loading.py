@@ -138,9 +138,9 @@ def load_weights(
         source: a network; arrays by variable path; or a file: `.npz` (arrays by variable path, or a training
             checkpoint, of which the weights for evaluation are loaded: averaged, if there is an average),
             `.weights.h5` or `.keras`; or a TensorFlow checkpoint of google/automl's EfficientDet; or `.pth`, a state
-            dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", or of `fasterrcnn_resnet50_fpn` for
-            the detector "faster-rcnn"; or `.safetensors`, with either the names of such a state dict or the paths of
-            the variables.
+            dict of torchvision: of a RegNet, of its ResNet-50 for "resnet50-v1.5", of `fasterrcnn_resnet50_fpn` for
+            the detector "faster-rcnn", or of `retinanet_resnet50_fpn` for "retinanet"; or `.safetensors`, with either
+            the names of such a state dict or the paths of the variables.
         classes: the classes of network and source. If they differ, outputs are loaded class by class. None: all
             outputs are loaded, if there are as many.
 

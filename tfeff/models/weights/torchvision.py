@@ -1,6 +1,7 @@
 """Weights of torchvision: RegNets, ResNet-50, and two detectors with ResNet-50 and FPN, Faster R-CNN
 (`fasterrcnn_resnet50_fpn`) and RetinaNet (`retinanet_resnet50_fpn`)."""
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 
@@ -9,12 +10,15 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.networks.backbones.architecture import level_number
-from tfeff.networks.detectors.detector import Detector
-from tfeff.networks.detectors.retinanet import TABLE, RetinaNet
+from tfeff.networks.detectors.rcnn import FASTER_TABLE, FasterRCNN
+from tfeff.networks.detectors.retinanet import TABLE as RETINANET_TABLE
+from tfeff.networks.detectors.retinanet import RetinaNet
 from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, CLASSIFIER
 
 NETWORK = "resnet50-v1.5"
 """A network with the preprocessing of all of them."""
+_ANCHORED = "rpn_objectness", "rpn_codes", f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict"
+"""Layers that predict relative to anchors. To a network with others, their arrays mean nothing."""
 _UNITS = {"conv": "", "bn": "_bn"}
 _VARIABLES = {
     "weight": "gamma",
@@ -71,11 +75,20 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match, int], str]], ...] = (
 
 def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
     """Returns whether these are the names of such a state dict."""
-    return _is_detector(arrays) or _is_resnet(arrays) or any(name.startswith("trunk_output.") for name in arrays)
+    return (
+        _detector(arrays) is not None or _is_resnet(arrays) or any(each.startswith("trunk_output.") for each in arrays)
+    )
 
 
-def _is_detector(arrays: Mapping[str, np.ndarray]) -> bool:
-    return any(name.startswith(("rpn.head.", "head.classification_head.")) for name in arrays)
+def _detector(arrays: Mapping[str, np.ndarray]) -> FasterRCNN | RetinaNet | None:
+    """Returns the published detector of these names; None if they are not those of a detector."""
+    if any(name.startswith("rpn.head.") for name in arrays):
+        return FASTER_TABLE["faster-rcnn"]
+    # The second version has group normalization, and FCOS more outputs.
+    others = "head.classification_head.conv.0.1.weight", "head.regression_head.bbox_ctrness.weight"
+    if "head.classification_head.cls_logits.weight" not in arrays or any(name in arrays for name in others):
+        return None
+    return RETINANET_TABLE["retinanet"]
 
 
 def _is_resnet(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -102,17 +115,17 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
             "the file has other names than torchvision's networks: only its RegNets, ResNet-50, "
             "fasterrcnn_resnet50_fpn and retinanet_resnet50_fpn can be read"
         )
-    detector = _is_detector(arrays)
-    if not detector and _is_resnet(arrays) and all(layer.name != "stage2_block1_pad" for layer in model.layers):
+    detector = _detector(arrays)
+    if detector is None and _is_resnet(arrays) and all(layer.name != "stage2_block1_pad" for layer in model.layers):
         raise UserError(
             "torchvision's ResNets have the stride of a block in its 3x3 convolution; only resnet50-v1.5 can load "
             "their weights"
         )
-    frozen = detector and not any(name.endswith("num_batches_tracked") for name in arrays)
+    frozen = detector is not None and not any(name.endswith("num_batches_tracked") for name in arrays)
     layers = {layer.name: layer for layer in model.layers}
     size = getattr(model.description, "pooling_size", 0)
-    first = level_number(model.description.levels[0]) if isinstance(model.description, Detector) else 0
-    one_stage = isinstance(model.description, RetinaNet)
+    first = level_number(detector.levels[0]) if detector else 0
+    foreign = detector is not None and not _is_anchored_as(model.description, detector)
     renamed = {}
     for name, array in arrays.items():
         if name.endswith("num_batches_tracked"):
@@ -120,13 +133,12 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
         module, _, parameter = name.rpartition(".")
         layer = _layer(module, first)
         variables = _VARIABLES if layer is not None and layer.endswith("_bn") else {"weight": "kernel", "bias": "bias"}
-        if layer is None or layer not in layers or parameter not in variables:
+        if layer is None or layer not in layers or parameter not in variables or (foreign and layer in _ANCHORED):
             renamed[name] = array
             continue
         if frozen and parameter == "running_var":
             array = np.maximum(array - layers[layer].epsilon, 0.0).astype(array.dtype)
         elif variables is not _VARIABLES:
-            array = _by_scale(layer, array) if one_stage else array
             array = _converted(layer, array, size)
         renamed[f"{layer}/{variables[parameter]}"] = array
     return renamed
@@ -140,16 +152,28 @@ def _layer(module: str, first: int) -> str | None:
     return None
 
 
-def _by_scale(layer: str, array: np.ndarray) -> np.ndarray:
-    """Returns a kernel or bias of a RetinaNet's predictions with its anchors in our order, without background."""
-    if layer not in (f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict"):
-        return array
-    published = TABLE["retinanet"]
-    anchors = len(published.anchor_aspects), len(published.anchor_scales)
-    values = array.reshape(*anchors, -1, *array.shape[1:]).swapaxes(0, 1)
-    if layer.startswith(CLASS_HEAD):
-        values = values[:, :, 1:]
-    return values.reshape(-1, *array.shape[1:])
+def _is_anchored_as(described: object, published: FasterRCNN | RetinaNet) -> bool:
+    """Returns whether a network predicts relative to the anchors of a published detector."""
+    if not isinstance(described, type(published)):
+        return False
+    return dataclasses.replace(described.anchors, levels=published.anchors.levels) == published.anchors
+
+
+def _by_scale(array: np.ndarray, values: int | None) -> np.ndarray:
+    """Returns a kernel or bias of a RetinaNet's predictions with its anchors in our order.
+
+    Args:
+        values: of each anchor; None: any number of classes, after the background, which is left out.
+
+    Raises:
+        UserError: the number of anchors is not the published one.
+    """
+    published = RETINANET_TABLE["retinanet"]
+    aspects, scales = len(published.anchor_aspects), len(published.anchor_scales)
+    if len(array) % (aspects * scales) or (values and len(array) != aspects * scales * values):
+        raise UserError(f"the file's RetinaNet has other anchors than the published one, which has {aspects * scales}")
+    array = array.reshape(aspects, scales, -1, *array.shape[1:]).swapaxes(0, 1)
+    return (array if values else array[:, :, 1:]).reshape(-1, *array.shape[3:])
 
 
 def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
@@ -158,8 +182,12 @@ def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
         array = np.concatenate([array[1:], array[:1]])
     elif layer == "box_head_codes":
         array = _swapped(array[4:])
-    elif layer in ("rpn_codes", f"{BOX_HEAD}_predict"):
+    elif layer == "rpn_codes":
         array = _swapped(array)
+    elif layer == f"{BOX_HEAD}_predict":
+        array = _swapped(_by_scale(array, 4))
+    elif layer == f"{CLASS_HEAD}_predict":
+        array = _by_scale(array, None)
     elif layer == "box_head_fc1" and array.ndim == 2:
         array = array.reshape(len(array), -1, size, size).transpose(0, 2, 3, 1).reshape(len(array), -1)
     if array.ndim == 4:

@@ -30,12 +30,13 @@ class ResNet(Architecture):
     twice as many as the one before it.
 
     Attributes:
-        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
+        block: "basic" (3x3_3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
             stride).
         stage_blocks: number of blocks of each stack, at least 1. Published networks have four stacks, those for
             CIFAR-10 three.
         width: channels of the first stack's 3x3 convolutions, at least 1.
-        stem: "3x3" (stride 1) or "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2).
+        stem: "3x3" (stride 1), "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2), or "3x3_3x3" (two
+            convolutions with stride 2, the first one with half of the channels; a third of the cost of "7x7").
         batch_norm: False omits batch normalization and gives the convolutions biases.
         zero_gamma: the last batch normalization of each block starts with a scale of 0, so that every block starts as
             the identity: deep networks are easier to train (Goyal et al., arXiv:1706.02677, section 5.1). No effect
@@ -59,7 +60,7 @@ class ResNet(Architecture):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("block", self.block, ("basic", "bottleneck"))
-        check_choice("stem", self.stem, ("3x3", "7x7"))
+        check_choice("stem", self.stem, ("3x3", "7x7", "3x3_3x3"))
         check_integer("width", self.width, minimum=1)
         if self.strided_3x3 and self.block != "bottleneck":
             raise UserError("strided_3x3: only bottleneck blocks have a first 1x1 convolution")
@@ -81,8 +82,8 @@ class ResNet(Architecture):
     def features(self, images: FeatureMap, layers: Layers) -> FeatureMaps:
         """Defines the stem and the stacks.
 
-        With the 3x3 stem, P1, P2, … are the stacks from the second on. With the 7x7 stem, P1 is the stem before
-        pooling, and P2, P3, … are the stacks.
+        With the 3x3 stem, P1, P2, … are the stacks from the second on. With the others, P1 is the stem before its
+        second stride, and P2, P3, … are the stacks.
         """
         unit = self.convolution_unit(
             layers, activation="relu", initializer="he_normal", batch_norm=self.batch_norm, bias=self.conv_bias
@@ -90,6 +91,9 @@ class ResNet(Architecture):
         stem_width, levels = self.widths[0], {}
         if self.stem == "3x3":
             x = unit(images, stem_width, 3, name="stem_conv")
+        elif self.stem == "3x3_3x3":
+            x = levels["P1"] = unit(images, -(-stem_width // 2), 3, strides=2, name="stem_conv1")
+            x = unit(x, stem_width, 3, strides=2, name="stem_conv2")
         else:
             # Explicit padding of three pixels on every side. With "same", even sides get two before and three after,
             # which shifts the grid relative to the published networks.
@@ -113,7 +117,7 @@ class ResNet(Architecture):
 def basic_block(
     unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, zero: bool = False
 ) -> FeatureMap:
-    """Returns two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
+    """Returns 3x3_3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, zero=zero, name=f"{name}_conv2")
     return residual_sum(unit, subsampled(unit, x, strides, name), y, name)

@@ -212,7 +212,7 @@ class Detector(ABC):
         neck = self.described_neck
         if neck is not None:
             return neck(self.neck_unit(layers), features, self.size)
-        level = self.levels[0]
+        (level,) = self.levels
         if level not in features:
             raise UserError(f'the backbone has no pyramid level "{level}"; it has {", ".join(features)}')
         return {level: features[level]}

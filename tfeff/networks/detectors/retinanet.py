@@ -22,8 +22,9 @@ class RetinaNet(EfficientDet):
 
     Attributes:
         convolved_levels: number of levels, the coarsest ones, that 3x3 convolutions with a stride of 2 add behind the
-            neck. Others that the backbone lacks are added in front of it, as in other detectors.
-        batch_norm: batch normalization in neck and heads.
+            neck; the backbone must not have them. Others that it lacks are added in front of the neck, as in other
+            detectors.
+        batch_norm: batch normalization in neck and heads. Without it, `bn_momentum` and `bn_epsilon` have no effect.
     """
 
     neck: str = "classic_fpn"
@@ -49,7 +50,7 @@ class RetinaNet(EfficientDet):
     @property
     def anchors(self) -> Anchors:
         """The anchors of all levels."""
-        return replace(super().anchors, corner=True)
+        return replace(super().anchors, corner=True, whole=True)
 
     @property
     def described_neck(self) -> Neck | None:
@@ -68,8 +69,18 @@ class RetinaNet(EfficientDet):
         return replace(self.convolution_unit(layers), activation="linear")
 
     def fused(self, layers: Layers, features: Mapping[str, FeatureMap]) -> dict[str, FeatureMap]:
-        """Defines the neck, and adds the convolved levels; see `Detector`."""
+        """Defines the neck, and adds the convolved levels; see `Detector`.
+
+        Raises:
+            UserError: as in `Detector`, or the backbone has a convolved level.
+        """
         fused = super().fused(layers, features)
+        own = [level for level in self.levels[len(fused) :] if level in features]
+        if own:
+            raise UserError(
+                f"convolved_levels {self.convolved_levels}: the backbone has {', '.join(own)}; set it to "
+                f"{self.convolved_levels - len(own)}"
+            )
         unit = replace(self.convolution_unit(layers), initializer=INITIALIZER, bias=True)
         *_, x = fused.values()
         for number, level in enumerate(self.levels[len(fused) :]):
