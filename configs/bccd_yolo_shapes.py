@@ -20,13 +20,14 @@ from tfeff.config import (
 
 VARIANTS = {
     "width 16, neck 80": (),
-    "width 32, neck 64": (
+    "width 32, neck 64, ReLU": (
         "model.width=32",
         "model.stem=3x3_3x3",
         "model.stage_blocks=1,2,2,1",
         "task.network.neck=simplified_panet",
         "task.network.neck_channels=64",
         "task.network.head_repeats=1",
+        "task.network.activation=relu",
     ),
 }
 REFERENCE = "width 16, neck 80"

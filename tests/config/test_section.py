@@ -188,7 +188,7 @@ def test_json_with_some_keys_changes_the_default_of_the_name() -> None:
             ["task.name=efficientdet", "task.network.anchor_size=0"],
             "config: task.network.anchor_size 0.0: every value must be above 0",
         ),
-        (["task.network.neck=fpn"], 'task has no key "network"; it requires task.name=efficientdet or yolo or'),
+        (["task.network.neck=fpn"], 'task has no key "network"; it requires task.name=efficientdet or retinanet or'),
         (["task.network=fpn", "task.name=yolo"], "task.network is a section; set one of its keys: name, aspect"),
         (["model=resnet"], "model is a section; set one of its keys: name, weights"),
     ],

@@ -10,13 +10,16 @@ from tfeff import config, training
 
 PATH = ROOT / "configs" / "detector_augmentation.py"
 MODULE = runpy.run_path(str(PATH))
-BCCD = re.search(r"folds of BCCD[^:]*: (.*?)\nResult", MODULE["__doc__"], re.DOTALL)
+BCCD = re.search(r"folds of BCCD[^:]*: (.*?)\n *\"several", MODULE["__doc__"], re.DOTALL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "sizes"),
-    [([], ["256x256", "320x320", "384x384"]), (BCCD and BCCD[1].split(), ["224x288", "288x384", "352x480"])],
+    [
+        ([], ["128x128", "192x192", "256x256"]),
+        (BCCD and [*BCCD[1].split(), "model.resolution=256"], ["128x192", "192x256", "256x320"]),
+    ],
 )
 def test_several_resolutions(overrides: list[str], sizes: list[str]) -> None:
     overrides = [*overrides, *MODULE["VARIANTS"]["several resolutions"], "model.weights=none"]

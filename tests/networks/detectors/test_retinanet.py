@@ -36,7 +36,7 @@ def test_anchors_are_those_of_torchvision() -> None:
     "options",
     [
         {},
-        {"batch_norm": True, "neck": "bifpn", "separable": True, "levels": ("P2", "P3", "P4", "P5")},
+        {"batch_norm": True, "neck": "bifpn", "separable": True, "levels": ("P4", "P5", "P6", "P7")},
         {"convolved_levels": 0, "levels": ("P4", "P5", "P6", "P7")},
         {"convolved_levels": 0, "levels": ("P4",)},
     ],
