@@ -79,19 +79,21 @@ def test_cells_cover_the_image_once() -> None:
     assert corners.max(axis=0)[2:].tolist() == pytest.approx([10, 7])
 
 
-@pytest.mark.parametrize("size", [(800, 1066), (180, 320), (256, 320)])
-def test_corners_lie_on_the_cells_of_torchvision(size: tuple[int, int]) -> None:
-    """Which pads images to multiples of 32: up to level 5, cells have 2^level pixels, whatever the size."""
-    anchors = Anchors(levels=(3, 5, 6, 7), size=4.0, scales=(1.0,), aspects=(1.0,), corner=True)
-    centers = (anchors.boxes(size)[:, :2] + anchors.boxes(size)[:, 2:]) / 2
-    expected = []
-    for level in anchors.levels:
-        rows, columns = (-(-side // 2**level) for side in size)
-        padded = [-(-side // 32) * 32 for side in size]
-        steps = [side // -(-side // 2**level) for side in padded]
-        expected += [[row * steps[0], column * steps[1]] for row in range(rows) for column in range(columns)]
-        assert level > 5 or steps == [2**level] * 2
-    assert centers.tolist() == expected
+@pytest.mark.parametrize(
+    ("size", "level", "steps"),
+    [
+        *(((180, 320), 3, (8, 8)), ((180, 320), 5, (32, 32)), ((180, 320), 7, (96, 106))),
+        *(((800, 1066), 4, (16, 16)), ((800, 1066), 6, (61, 64)), ((800, 1066), 7, (114, 120))),
+    ],
+)
+def test_corners_lie_on_the_cells_of_torchvision(size: tuple[int, int], level: int, steps: tuple[int, int]) -> None:
+    """Which pads images to multiples of 32 and divides these by the number of cells: 192 // 2, 1088 // 9."""
+    anchors = Anchors(levels=(level,), size=4.0, scales=(1.0,), aspects=(1.0,), corner=True).boxes(size)
+    places = np.unique((anchors[:, :2] + anchors[:, 2:]) / 2 % steps)
+    assert places.tolist() == [0.0]
+    assert ((anchors[-1, :2] + anchors[-1, 2:]) / 2).tolist() == [
+        step * (-(-side // 2**level) - 1) for step, side in zip(steps, size, strict=True)
+    ]
 
 
 def test_shape_iou_is_the_iou_of_centered_boxes() -> None:

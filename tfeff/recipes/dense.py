@@ -194,7 +194,7 @@ def small(task: TaskSettings, resolution: int, extents: tuple[float, float], obj
     """
     if isinstance(task, FasterRCNNSettings):
         return two_stages(resolution, extents, objects, most)
-    if isinstance(task, RetinaNetSettings):  # the published one has seven times the multiply-adds
+    if isinstance(task, RetinaNetSettings):  # the published one has five times the multiply-adds
         why = "enough for the features of a small backbone"
         return {"task.network.neck_channels": Choice(96, why), "task.network.head_repeats": Choice(2, why)}
     return {}

@@ -71,7 +71,8 @@ class EfficientDetTask(AnchorMatching, DenseDetectionTask):
 class RetinaNetTask(EfficientDetTask):
     """See `config.RetinaNetSettings`. Outputs: also the size of the input in pixels, `size`, float32 [1, 2].
 
-    As in torchvision and Detectron2, boxes are clipped before they suppress others.
+    As in torchvision and Detectron2, boxes are clipped before they suppress others; here to the input, of which images
+    may leave a part empty.
     """
 
     FORCED = "ties"

@@ -129,20 +129,31 @@ def test_predictions_of_other_anchors_and_other_levels_stay_out() -> None:
         renamed["neck_cell1_p3_out_conv/bias"], states[0]["backbone.fpn.layer_blocks.1.0.bias"]
     )
     assert "rpn_conv1/kernel" in renamed
-    assert "rpn.head.cls_logits.weight" in renamed
-    for network in (
+    assert "rpn.head.cls_logits.weight (for other anchors)" in renamed
+    networks = (
         models.build_detector("retinanet", anchor_aspects=(1.0, 2.0, 0.5), **options),
         models.build_detector("efficientdet-d0", separable=False, **options),
-    ):
+        models.build_detector("retinanet", convolved_levels=0, **options),
+    )
+    for network, absent in zip(networks, ("_predict/", "_predict/", "neck_p6"), strict=True):
         renamed = torchvision.rename(network, states[1])
         assert "class_head_conv1/kernel" in renamed
-        assert not [name for name in renamed if "_predict/" in name]
+        assert not [name for name in renamed if absent in name]
+        assert any(" (for other " in name for name in renamed)
+
+
+def test_the_body_of_a_detector_needs_strides_in_3x3_convolutions() -> None:
+    state = {name: np.zeros(shape, np.float32) for name, shape in retinanet_state_dict(nested=True).items()}
+    with pytest.raises(UserError, match=r"only resnet50-v1\.5 can load"):
+        torchvision.rename(models.build("resnet50", resolution=64, num_classes=2), state)
 
 
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
         ({"head.classification_head.conv.0.1.weight": (256,)}, "can be read"),
+        ({"backbone.fpn.inner_blocks.0.1.weight": (256,)}, "can be read"),
+        ({"backbone.body.0.0.weight": (16, 3, 3, 3)}, "can be read"),
         ({"head.regression_head.bbox_ctrness.weight": (1, 256, 3, 3)}, "can be read"),
         (
             {"head.regression_head.bbox_reg.weight": (12, 256, 3, 3)},

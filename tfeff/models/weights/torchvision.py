@@ -17,7 +17,7 @@ from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, CLASSIFIER
 
 NETWORK = "resnet50-v1.5"
 """A network with the preprocessing of all of them."""
-_ANCHORED = "rpn_objectness", "rpn_codes", f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict"
+_ANCHORED = {"rpn_objectness", "rpn_codes", f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict"}
 """Layers that predict relative to anchors. To a network with others, their arrays mean nothing."""
 _UNITS = {"conv": "", "bn": "_bn"}
 _VARIABLES = {
@@ -82,9 +82,15 @@ def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
 
 def _detector(arrays: Mapping[str, np.ndarray]) -> FasterRCNN | RetinaNet | None:
     """Returns the published detector of these names; None if they are not those of a detector."""
+    body = any(name.startswith("backbone.body.") for name in arrays)
+    # Second versions have more convolutions and normalization, others another backbone.
+    if "backbone.fpn.inner_blocks.0.1.weight" in arrays or (
+        body and "backbone.body.layer4.0.conv1.weight" not in arrays
+    ):
+        return None
     if any(name.startswith("rpn.head.") for name in arrays):
-        return FASTER_TABLE["faster-rcnn"]
-    # The second version has group normalization, and FCOS more outputs.
+        return None if "rpn.head.conv.1.0.weight" in arrays else FASTER_TABLE["faster-rcnn"]
+    # Group normalization is that of the second version, and FCOS has further outputs.
     others = "head.classification_head.conv.0.1.weight", "head.regression_head.bbox_ctrness.weight"
     if "head.classification_head.cls_logits.weight" not in arrays or any(name in arrays for name in others):
         return None
@@ -116,7 +122,11 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
             "fasterrcnn_resnet50_fpn and retinanet_resnet50_fpn can be read"
         )
     detector = _detector(arrays)
-    if detector is None and _is_resnet(arrays) and all(layer.name != "stage2_block1_pad" for layer in model.layers):
+    names = {layer.name for layer in model.layers}
+    takes_body = _is_resnet(arrays) or (
+        "backbone.body.layer1.0.conv1.weight" in arrays and "stage1_block1_conv3" in names
+    )
+    if takes_body and "stage2_block1_pad" not in names:
         raise UserError(
             "torchvision's ResNets have the stride of a block in its 3x3 convolution; only resnet50-v1.5 can load "
             "their weights"
@@ -125,7 +135,11 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
     layers = {layer.name: layer for layer in model.layers}
     size = getattr(model.description, "pooling_size", 0)
     first = level_number(detector.levels[0]) if detector else 0
-    foreign = detector is not None and not _is_anchored_as(model.description, detector)
+    foreign = set[str]()
+    if detector is not None and not _is_anchored_as(model.description, detector):
+        foreign |= _ANCHORED
+    if isinstance(detector, RetinaNet) and not _has_convolved_levels_of(model.description, detector):
+        foreign |= {f"neck_{level.lower()}_conv" for level in detector.levels}
     renamed = {}
     for name, array in arrays.items():
         if name.endswith("num_batches_tracked"):
@@ -133,8 +147,11 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
         module, _, parameter = name.rpartition(".")
         layer = _layer(module, first)
         variables = _VARIABLES if layer is not None and layer.endswith("_bn") else {"weight": "kernel", "bias": "bias"}
-        if layer is None or layer not in layers or parameter not in variables or (foreign and layer in _ANCHORED):
+        if layer is None or layer not in layers or parameter not in variables:
             renamed[name] = array
+            continue
+        if layer in foreign:
+            renamed[f"{name} (for other {'anchors' if layer in _ANCHORED else 'levels'})"] = array
             continue
         if frozen and parameter == "running_var":
             array = np.maximum(array - layers[layer].epsilon, 0.0).astype(array.dtype)
@@ -157,6 +174,11 @@ def _is_anchored_as(described: object, published: FasterRCNN | RetinaNet) -> boo
     if not isinstance(described, type(published)):
         return False
     return dataclasses.replace(described.anchors, levels=published.anchors.levels) == published.anchors
+
+
+def _has_convolved_levels_of(described: object, published: RetinaNet) -> bool:
+    """Returns whether a network adds levels behind its neck as a published detector does."""
+    return isinstance(described, RetinaNet) and described.convolved_levels == published.convolved_levels
 
 
 def _by_scale(array: np.ndarray, values: int | None) -> np.ndarray:

@@ -30,13 +30,13 @@ class ResNet(Architecture):
     twice as many as the one before it.
 
     Attributes:
-        block: "basic" (3x3_3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
+        block: "basic" (two 3x3) or "bottleneck" (1x1, 3x3, 1x1 with four times the channels; the first 1x1 has the
             stride).
         stage_blocks: number of blocks of each stack, at least 1. Published networks have four stacks, those for
             CIFAR-10 three.
         width: channels of the first stack's 3x3 convolutions, at least 1.
         stem: "3x3" (stride 1), "7x7" (stride 2, followed by a 3x3 max-pooling with stride 2), or "3x3_3x3" (two
-            convolutions with stride 2, the first one with half of the channels; a third of the cost of "7x7").
+            convolutions with stride 2, the first one with half of the channels; with 32, a third of the cost of "7x7").
         batch_norm: False omits batch normalization and gives the convolutions biases.
         zero_gamma: the last batch normalization of each block starts with a scale of 0, so that every block starts as
             the identity: deep networks are easier to train (Goyal et al., arXiv:1706.02677, section 5.1). No effect
@@ -92,7 +92,7 @@ class ResNet(Architecture):
         if self.stem == "3x3":
             x = unit(images, stem_width, 3, name="stem_conv")
         elif self.stem == "3x3_3x3":
-            x = levels["P1"] = unit(images, -(-stem_width // 2), 3, strides=2, name="stem_conv1")
+            x = levels["P1"] = unit(images, -(-stem_width // 2), 3, strides=2, name="stem_conv")
             x = unit(x, stem_width, 3, strides=2, name="stem_conv2")
         else:
             # Explicit padding of three pixels on every side. With "same", even sides get two before and three after,
@@ -117,7 +117,7 @@ class ResNet(Architecture):
 def basic_block(
     unit: ConvolutionUnit, x: FeatureMap, width: int, strides: int, name: str, *, zero: bool = False
 ) -> FeatureMap:
-    """Returns 3x3_3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
+    """Returns two 3x3 convolutions and a shortcut, with `width` output channels; `zero`: it starts as the shortcut."""
     y = unit(x, width, 3, strides=strides, name=f"{name}_conv1")
     y = unit(y, width, 3, activate=False, zero=zero, name=f"{name}_conv2")
     return residual_sum(unit, subsampled(unit, x, strides, name), y, name)
