@@ -39,6 +39,7 @@ from tfeff.execution.local import LocalProcesses
 from tfeff.reporting import figure
 from tfeff.reporting.sweep import ranking_figure
 from tfeff.reporting.tables import unit_of
+from tfeff.training import checks
 from tfeff.training.latency import latencies
 from tfeff.trials.intervals import paired_difference
 from tfeff.trials.ranking import rank
@@ -82,6 +83,11 @@ def run(arguments: argparse.Namespace) -> None:
         if name in trained and str(seed) not in known.get(name, {}).get("runs", ())
     }
     untrained = sum(not Path(folder, "result.json").is_file() for *_, folder in runs.values())
+    for name in {label.rpartition(", seed ")[0] for label in runs}:  # rather than after hours of training others
+        try:
+            checks.check(training.Plan.of(of_seed(variants[name], 0)), 1, new_run=True)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
     with LocalProcesses(arguments.processes, arguments.workdir / "trainings.log") as processes:
         collect(processes, runs)
     finished = {name: finished_runs(folder, variants[name]) for name, folder in folders.items()}
