@@ -1,7 +1,8 @@
 """A function without the network's own variables, optimized once, when it is exported.
 
-Batch normalization is folded into convolutions, and whatever depends on weights alone is computed. TensorFlow copies
-the constants of a graph about twenty times while it loads it, so large weights become variables again.
+Batch normalization becomes part of convolutions (`affine`), and whatever depends on weights alone is computed.
+TensorFlow copies the constants of a graph about twenty times while it loads it, so large weights become variables
+again.
 """
 
 import itertools
@@ -14,6 +15,7 @@ from tensorflow.core.protobuf.config_pb2 import ConfigProto
 from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training.saver import export_meta_graph
 
+from tfeff.serving import affine
 from tfeff.serving.portable import freeze
 
 CONSTANT_BYTES = 2**24
@@ -44,6 +46,8 @@ class Folded(tf.Module):
         structure = function.get_concrete_function().structured_outputs
         frozen = freeze(function, lower_control_flow=False)
         graph = _optimized(frozen)
+        affine.fold(graph, _names(frozen.outputs))
+        _merge_equal_weights(graph)
         arrays = {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in _weights(graph)}
         if sum(array.nbytes for array in arrays.values()) <= constant_bytes:
             arrays = {}
