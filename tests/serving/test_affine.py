@@ -35,6 +35,8 @@ def folded(compute) -> tuple[Counter, list[np.ndarray], list[np.ndarray]]:
     after = tf.function(run, input_signature=[tf.TensorSpec((None, 8, 9, 3))], autograph=False)
     before = tf.nest.flatten(function(tf.constant(IMAGES)))
     results = [np.asarray(each) for each in after(tf.constant(IMAGES))]
+    read = {name.partition(":")[0] for node in graph.node for name in (*node.input, *names)}
+    assert {node.name for node in graph.node if node.op == "Const"} <= read
     return Counter(node.op for node in graph.node), [np.asarray(each) for each in before], results
 
 

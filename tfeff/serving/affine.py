@@ -33,6 +33,9 @@ def fold(graph: Any, outputs: Collection[str]) -> None:
             readers.setdefault(_name(name), []).append(node)
     for node in [each for each in graph.node if each.op in CONVOLUTIONS]:
         _fold(graph, node, nodes, readers, {_name(each) for each in outputs})
+    read = {_name(name) for node in graph.node for name in node.input} | {_name(each) for each in outputs}
+    for node in [each for each in graph.node if each.op == "Const" and each.name in readers.keys() - read]:
+        graph.node.remove(node)
 
 
 def _fold(
