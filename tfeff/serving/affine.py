@@ -30,10 +30,10 @@ def fold(graph: Any, outputs: Collection[str]) -> None:
     readers = dict[str, list[Any]]()
     for node in graph.node:
         for name in node.input:
-            readers.setdefault(_name(name), []).append(node)
+            readers.setdefault(node_name(name), []).append(node)
     for node in [each for each in graph.node if each.op in CONVOLUTIONS]:
-        _fold(graph, node, nodes, readers, {_name(each) for each in outputs})
-    read = {_name(name) for node in graph.node for name in node.input} | {_name(each) for each in outputs}
+        _fold(graph, node, nodes, readers, {node_name(each) for each in outputs})
+    read = {node_name(name) for node in graph.node for name in node.input} | {node_name(each) for each in outputs}
     for node in [each for each in graph.node if each.op == "Const" and each.name in readers.keys() - read]:
         graph.node.remove(node)
 
@@ -41,7 +41,7 @@ def fold(graph: Any, outputs: Collection[str]) -> None:
 def _fold(
     graph: Any, node: Any, nodes: Mapping[str, Any], readers: Mapping[str, list[Any]], outputs: Collection[str]
 ) -> None:
-    kernel = nodes[_name(node.input[1])]
+    kernel = nodes[node_name(node.input[1])]
     if kernel.op != "Const" or node.attr["data_format"].s not in (b"", b"NHWC"):
         return
     weights = tf.make_ndarray(kernel.attr["value"].tensor)
@@ -83,10 +83,10 @@ def _of_channels(node: Any, source: str, nodes: Mapping[str, Any], channels: int
     """Returns the constant that a node multiplies or adds to each channel of its other input; None for other nodes."""
     if node.op not in ("Mul", "AddV2", "Add", "BiasAdd") or len(node.input) != 2:
         return None
-    others = [name for name in node.input if _name(name) != source]
-    if len(others) != 1 or nodes[_name(others[0])].op != "Const":
+    others = [name for name in node.input if node_name(name) != source]
+    if len(others) != 1 or nodes[node_name(others[0])].op != "Const":
         return None
-    values = tf.make_ndarray(nodes[_name(others[0])].attr["value"].tensor)
+    values = tf.make_ndarray(nodes[node_name(others[0])].attr["value"].tensor)
     if values.size not in (1, channels) or (values.ndim and values.shape[-1] != values.size) or values.ndim > 4:
         return None
     return np.broadcast_to(values.astype(np.float64).reshape(-1), channels)
@@ -105,6 +105,6 @@ def _set(node: Any, values: npt.NDArray[np.floating]) -> Any:
     return node
 
 
-def _name(name: str) -> str:
+def node_name(name: str) -> str:
     """Returns the name of the node whose output or control output an input is."""
     return name.removeprefix("^").partition(":")[0]

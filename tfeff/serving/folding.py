@@ -16,6 +16,7 @@ from tensorflow.python.grappler import tf_optimizer
 from tensorflow.python.training.saver import export_meta_graph
 
 from tfeff.serving import affine
+from tfeff.serving.affine import node_name
 from tfeff.serving.portable import freeze
 
 CONSTANT_BYTES = 2**24
@@ -75,7 +76,7 @@ def _optimized(function: Any) -> Any:
     """Returns the graph of a concrete function without variables, as a GraphDef."""
     original = function.graph.as_graph_def()
     optimized = _folded(function, original, ())
-    readers = Counter(_node(name) for node in original.node for name in node.input)
+    readers = Counter(node_name(name) for node in original.node for name in node.input)
     shared = [each.name for each in _weights(original) if readers[each.name] > 1]
     # A kernel of several convolutions must not become one for each of their batch normalizations, as in the heads of
     # detectors. Views of one image have the same ones, so that equal results are merged.
@@ -131,8 +132,8 @@ def _merge_equal_weights(graph: Any) -> None:
             replaced[node.name] = name
     for node in graph.node:
         for place, name in enumerate(node.input):
-            if _node(name) in replaced:
-                node.input[place] = name.replace(_node(name), replaced[_node(name)])
+            if node_name(name) in replaced:
+                node.input[place] = name.replace(node_name(name), replaced[node_name(name)])
     for node in [each for each in graph.node if each.name in replaced]:
         graph.node.remove(node)
 
@@ -151,11 +152,6 @@ def _hide(weight: Any) -> None:
     weight.op = "Placeholder"
     weight.attr["shape"].shape.CopyFrom(found.tensor_shape)
     del weight.attr["value"]
-
-
-def _node(name: str) -> str:
-    """Returns the name of the node whose output or control output an input is."""
-    return name.removeprefix("^").partition(":")[0]
 
 
 def _is_weight(node: Any) -> bool:
