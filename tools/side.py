@@ -147,7 +147,7 @@ RUNTIMES = (frozen, litert, onnx, openvino)
 def ours(build: Callable[[], tuple[Any, Any]], runtime: Callable[..., Step], **settings: Any) -> Step:
     """Returns our network in a runtime: the model that `tfeff.export` writes for it.
 
-    Batch normalization gets random parameters and statistics: exports leave out additions of zeros.
+    Biases, and the parameters and statistics of batch normalization, are random: exports leave out additions of zeros.
     """
     network, task = build()
     random = np.random.default_rng(0)

@@ -65,8 +65,8 @@ def test_chains_of_scales_and_offsets() -> None:
     assert (counts["BiasAdd"], counts["Mul"], counts["AddV2"]) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(("limit", "kernels", "scales"), [(2**18, 2, 0), (0, 1, 2)])
-def test_kernels_of_several_convolutions_are_copied_if_they_are_small(limit, kernels, scales, monkeypatch) -> None:
+@pytest.mark.parametrize(("limit", "scales"), [(2**18, 0), (0, 2)])
+def test_kernels_of_several_convolutions_are_copied_if_they_are_small(limit, scales, monkeypatch) -> None:
     monkeypatch.setattr(affine, "COPIED_BYTES", limit)
     weights, values = kernel(1, 1, 3, 3), [constant(3), constant(3)]
     counts, before, after = folded(lambda x: [tf.nn.conv2d(x, weights, 1, "SAME") * each + 1.0 for each in values])

@@ -80,16 +80,15 @@ class Anchors:
         strides: tuple[float, ...] = spacing
         if self.corner:
             padded = [PADDED * math.ceil(side / PADDED) for side in size]
-            whole = [side // math.ceil(side / 2**level) for side in padded]
-            corners = np.round(centers / spacing - 0.5) * whole
-            centers, strides = corners, (2.0**level, 2.0**level)
+            steps = [side // math.ceil(side / 2**level) for side in padded]
+            centers, strides = np.round(centers / spacing - 0.5) * steps, (2.0**level, 2.0**level)
         halves = []
         for scale in self.scales:
             for aspect in self.aspects:
                 root = math.sqrt(aspect)
                 sides = [self.size * stride * scale for stride in strides]
                 if self.corner and self.whole:
-                    sides = [math.floor(side) or side for side in sides]
+                    sides = [math.floor(side) or side for side in sides]  # none becomes empty
                 halves.append([side * ratio / 2 for side, ratio in zip(sides, (1 / root, root), strict=True)])
         around = np.round(halves) if self.corner else np.array(halves)
         return np.concatenate([centers[:, None] - around, centers[:, None] + around], axis=-1).reshape(-1, 4)

@@ -31,26 +31,30 @@ def fold(graph: Any, outputs: Collection[str]) -> None:
     for node in graph.node:
         for name in node.input:
             readers.setdefault(node_name(name), []).append(node)
+    results, gone = {node_name(each) for each in outputs}, set[str]()
     for node in [each for each in graph.node if each.op in CONVOLUTIONS]:
-        _fold(graph, node, nodes, readers, {node_name(each) for each in outputs})
-    read = {node_name(name) for node in graph.node for name in node.input} | {node_name(each) for each in outputs}
-    for node in [each for each in graph.node if each.op == "Const" and each.name in readers.keys() - read]:
-        graph.node.remove(node)
+        gone |= _fold(graph, node, nodes, readers, results)
+    read = {node_name(name) for node in graph.node if node.name not in gone for name in node.input} | results
+    gone |= {name for name in readers.keys() - read if nodes[name].op == "Const"}
+    for index in reversed(range(len(graph.node))):
+        if graph.node[index].name in gone:
+            del graph.node[index]
 
 
 def _fold(
-    graph: Any, node: Any, nodes: Mapping[str, Any], readers: Mapping[str, list[Any]], outputs: Collection[str]
-) -> None:
+    graph: Any, node: Any, nodes: Mapping[str, Any], readers: Mapping[str, list[Any]], results: Collection[str]
+) -> set[str]:
+    """Folds what follows a convolution into it; returns the names of the nodes that no longer count."""
     kernel = nodes[node_name(node.input[1])]
     if kernel.op != "Const" or node.attr["data_format"].s not in (b"", b"NHWC"):
-        return
+        return set()
     weights = tf.make_ndarray(kernel.attr["value"].tensor)
     if weights.dtype != np.float32:
-        return
+        return set()
     depthwise = node.op != CONVOLUTIONS[0]
     channels = weights.shape[2] * weights.shape[3] if depthwise else weights.shape[3]
     scale, offset, chain = np.ones(channels), np.zeros(channels), [node]
-    while chain[-1].name not in outputs and len(following := readers.get(chain[-1].name, [])) == 1:
+    while chain[-1].name not in results and len(following := readers.get(chain[-1].name, [])) == 1:
         values = _of_channels(following[0], chain[-1].name, nodes, channels)
         if values is None:
             break
@@ -61,12 +65,11 @@ def _fold(
         chain.append(following[0])
     last = chain[-1]
     if len(chain) == 1 or (len(chain) == 2 and last.op == "BiasAdd"):
-        return
-    scaled = not np.array_equal(scale, np.ones(channels))
-    if scaled:
+        return set()
+    if not np.array_equal(scale, np.ones(channels)):
         alone = len(readers[kernel.name]) == 1
         if not alone and weights.nbytes > COPIED_BYTES:
-            return
+            return set()
         factors = scale.reshape(weights.shape[2:]) if depthwise else scale
         target = kernel if alone else _constant(graph, f"{last.name}/kernel")
         _set(target, weights * factors)
@@ -75,8 +78,7 @@ def _fold(
     last.input.extend([node.name, _set(_constant(graph, f"{last.name}/bias"), offset).name])
     last.op = "BiasAdd"
     last.attr["data_format"].s = b"NHWC"
-    for other in chain[1:-1]:
-        graph.node.remove(other)
+    return {other.name for other in chain[1:-1]}
 
 
 def _of_channels(node: Any, source: str, nodes: Mapping[str, Any], channels: int) -> npt.NDArray[np.floating] | None:
@@ -100,7 +102,7 @@ def _constant(graph: Any, name: str) -> Any:
 
 
 def _set(node: Any, values: npt.NDArray[np.floating]) -> Any:
-    """Returns a constant that has got other values."""
+    """Sets the values of a constant; returns it."""
     node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(values.astype(np.float32)))
     return node
 

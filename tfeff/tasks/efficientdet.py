@@ -22,6 +22,7 @@ from tfeff.tasks.task import Batch, to_float32
 POSITIVES = "positives"
 """The count of both losses: all positive anchors."""
 SIZE = "size"
+"""The output with the size of the input, of RetinaNet."""
 
 
 class EfficientDetTask(AnchorMatching, DenseDetectionTask):

@@ -256,7 +256,7 @@ class Loop:
 
         Raises:
             DivergedError: it found that the training diverged.
-            Interrupted: all were told to stop.
+            Interrupted: all workers were told to stop.
         """
         record = self.workdir.divergence()
         if record is not None and abs(record["step"] - self.state.step) <= 1:

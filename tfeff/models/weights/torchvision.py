@@ -75,18 +75,16 @@ _PATTERNS: tuple[tuple[str, Callable[[re.Match, int], str]], ...] = (
 
 def is_known(arrays: Mapping[str, np.ndarray]) -> bool:
     """Returns whether these are the names of such a state dict."""
-    return (
-        _detector(arrays) is not None or _is_resnet(arrays) or any(each.startswith("trunk_output.") for each in arrays)
-    )
+    is_regnet = any(name.startswith("trunk_output.") for name in arrays)
+    return is_regnet or _is_resnet(arrays) or _detector(arrays) is not None
 
 
 def _detector(arrays: Mapping[str, np.ndarray]) -> FasterRCNN | RetinaNet | None:
     """Returns the published detector of these names; None if they are not those of a detector."""
-    body = any(name.startswith("backbone.body.") for name in arrays)
     # Second versions have more convolutions and normalization, others another backbone.
-    if "backbone.fpn.inner_blocks.0.1.weight" in arrays or (
-        body and "backbone.body.layer4.0.conv1.weight" not in arrays
-    ):
+    has_body = any(name.startswith("backbone.body.") for name in arrays)
+    other_body = has_body and "backbone.body.layer4.0.conv1.weight" not in arrays
+    if other_body or "backbone.fpn.inner_blocks.0.1.weight" in arrays:
         return None
     if any(name.startswith("rpn.head.") for name in arrays):
         return None if "rpn.head.conv.1.0.weight" in arrays else FASTER_TABLE["faster-rcnn"]
@@ -122,17 +120,14 @@ def rename(model: Network, arrays: Mapping[str, np.ndarray]) -> dict[str, np.nda
             "fasterrcnn_resnet50_fpn and retinanet_resnet50_fpn can be read"
         )
     detector = _detector(arrays)
-    names = {layer.name for layer in model.layers}
-    takes_body = _is_resnet(arrays) or (
-        "backbone.body.layer1.0.conv1.weight" in arrays and "stage1_block1_conv3" in names
-    )
-    if takes_body and "stage2_block1_pad" not in names:
+    layers = {layer.name: layer for layer in model.layers}
+    takes_body = "backbone.body.layer1.0.conv1.weight" in arrays and "stage1_block1_conv3" in layers
+    if (takes_body or _is_resnet(arrays)) and "stage2_block1_pad" not in layers:
         raise UserError(
             "torchvision's ResNets have the stride of a block in its 3x3 convolution; only resnet50-v1.5 can load "
             "their weights"
         )
     frozen = detector is not None and not any(name.endswith("num_batches_tracked") for name in arrays)
-    layers = {layer.name: layer for layer in model.layers}
     size = getattr(model.description, "pooling_size", 0)
     first = level_number(detector.levels[0]) if detector else 0
     foreign = set[str]()
@@ -185,7 +180,8 @@ def _by_scale(array: np.ndarray, values: int | None) -> np.ndarray:
     """Returns a kernel or bias of a RetinaNet's predictions with its anchors in our order.
 
     Args:
-        values: of each anchor; None: any number of classes, after the background, which is left out.
+        values: number of values per anchor. None: scores of any number of classes; the first, that of the background,
+            is dropped.
 
     Raises:
         UserError: the number of anchors is not the published one.

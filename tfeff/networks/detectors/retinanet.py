@@ -75,7 +75,8 @@ class RetinaNet(EfficientDet):
             UserError: as in `Detector`, or the backbone has a convolved level.
         """
         fused = super().fused(layers, features)
-        own = [level for level in self.levels[len(fused) :] if level in features]
+        added = self.levels[len(fused) :]
+        own = [level for level in added if level in features]
         if own:
             raise UserError(
                 f"convolved_levels {self.convolved_levels}: the backbone has {', '.join(own)}; set it to "
@@ -83,7 +84,7 @@ class RetinaNet(EfficientDet):
             )
         unit = replace(self.convolution_unit(layers), initializer=INITIALIZER, bias=True)
         *_, x = fused.values()
-        for number, level in enumerate(self.levels[len(fused) :]):
+        for number, level in enumerate(added):
             name = f"neck_{level.lower()}"
             if number:
                 x = layers.activation(x, activation="relu", name=f"{name}_act")
