@@ -13,7 +13,7 @@ from tfeff import checked
 from tfeff.models.layers.activation import Activation
 from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient
-from tfeff.models.layers.normalization import BatchNormalization
+from tfeff.models.layers.normalization import BatchNormalization, Rescaling
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 from tfeff.serving.fitting import Fitting
 from tfeff.tasks import ImageTask
@@ -78,6 +78,8 @@ def _equivalent(layer: keras.Layer) -> keras.Layer | None:
     match layer:
         case BatchNormalization():
             return keras.layers.BatchNormalization.from_config({**layer.get_config(), "synchronized": False})
+        case Rescaling():
+            return keras.layers.Rescaling.from_config(layer.get_config())
         case DepthwiseConvolution():
             return keras.layers.DepthwiseConv2D.from_config(layer.get_config())
         case Activation():

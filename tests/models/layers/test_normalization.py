@@ -1,4 +1,4 @@
-"""The fused operators compute what Keras' layer computes."""
+"""The fused operators, and rescaling of rows, compute what Keras' layers compute."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfeff.models.layers.normalization import BatchNormalization
+from tfeff.models.layers.normalization import BatchNormalization, Rescaling
 
 TOLERANCES = {"float32": 1e-5, "mixed_bfloat16": 2e-2}
 
@@ -151,3 +151,21 @@ def test_a_training_step_has_one_operator_for_each_pass() -> None:
     operators = [each.type for each in gradient.get_concrete_function(tf.zeros((2, 4, 4, 8))).graph.get_operations()]
     assert (operators.count("FusedBatchNormV3"), operators.count("FusedBatchNormGradV3")) == (1, 1)
     assert "SquaredDifference" not in operators
+
+
+@pytest.mark.parametrize("policy", ["float32", "bfloat16"])
+@pytest.mark.parametrize("size", [(5, 7), (None, 7), (5, None)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_rescaling_is_that_of_keras(size: tuple[int | None, int | None], channels: int, policy: str) -> None:
+    settings = {"scale": [0.3, 0.7, 1.9][:channels], "offset": [-1.0, 2.0, 0.1][:channels], "dtype": policy}
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 7, channels)).astype(np.float32)
+    inputs = keras.Input((*size, channels))
+    own, expected = (keras.Model(inputs, kind(**settings)(inputs)) for kind in (Rescaling, keras.layers.Rescaling))
+    assert own.output.shape == expected.output.shape
+    assert own.output.dtype == expected.output.dtype
+    np.testing.assert_array_equal(own(images), expected(images))
+
+
+def test_rescaling_with_numbers_is_that_of_keras() -> None:
+    images = np.random.default_rng(0).uniform(0, 255, (2, 5, 7, 3)).astype(np.float32)
+    np.testing.assert_array_equal(Rescaling(1 / 127.5, -1.0)(images), keras.layers.Rescaling(1 / 127.5, -1.0)(images))

@@ -17,7 +17,7 @@ from tfeff.models import presets
 from tfeff.models.layers.activation import Activation
 from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
-from tfeff.models.layers.normalization import BatchNormalization, Standardize
+from tfeff.models.layers.normalization import BatchNormalization, Rescaling, Standardize
 from tfeff.models.layers.regions import RoIAlign, RoIMaxPool
 from tfeff.models.layers.residual import LayerScale, StochasticDepth
 from tfeff.models.layers.similarity import CosineSimilarity
@@ -229,7 +229,7 @@ KINDS: dict[str, Kind] = {
     "standardize": Kind(Standardize, NOTHING, "none"),
     "embedding": Kind(L.Embedding, INPUT, "none"),
     # Elementwise layers.
-    "rescaling": Kind(L.Rescaling, NOTHING, shape=_same),
+    "rescaling": Kind(Rescaling, NOTHING, shape=_same),
     "activation": Kind(L.Activation, NOTHING, shape=_same, create=Activation),
     "add": Kind(L.Add, NOTHING, shape=_first, merges=True),
     "multiply": Kind(L.Multiply, INPUT, shape=_first, merges=True),

@@ -1,10 +1,12 @@
-"""Batch normalization with TensorFlow's fused operators in training; standardization with fixed statistics."""
+"""Batch normalization with TensorFlow's fused operators in training; standardization of pixels and features."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from tfeff.models.layers.operators import compiles_with_xla, has_gpu
 
@@ -69,3 +71,28 @@ class Standardize(keras.layers.Layer):
     def call(self, features: keras.KerasTensor) -> keras.KerasTensor:
         """Returns standardized features [n, D]."""
         return (features - self.mean) * self.scale
+
+
+@keras.saving.register_keras_serializable(package="tfeff")
+class Rescaling(keras.layers.Rescaling):
+    """Keras' layer, which computes rows of pixels with one scale and one offset for each of their values.
+
+    Runtimes are slow at multiplying images by a vector of three values: in LiteRT, networks take 5 to 9 % longer. The
+    results are the same.
+
+    Input and output: images of one width, (batch, height, width, channels); others as Keras' layer computes them.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the rescaled images in the layer's compute dtype."""
+        if len(inputs.shape) != 4 or None in inputs.shape[2:]:
+            return super().call(inputs)
+        _, height, width, channels = inputs.shape
+        rows = ops.reshape(ops.cast(inputs, self.compute_dtype), (-1, width * channels))
+        rows = rows * self._repeated(self.scale, width, channels) + self._repeated(self.offset, width, channels)
+        return ops.reshape(rows, (-1, ops.shape(inputs)[1] if height is None else height, width, channels))
+
+    def _repeated(self, values: Any, width: int, channels: int) -> Any:
+        """Returns values of channels, or one of all, for each value of a row."""
+        repeated = np.broadcast_to(np.asarray(values, np.float32), (width, channels))
+        return ops.convert_to_tensor(repeated.reshape(-1), self.compute_dtype)
