@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.tasks.digits_of_many_sizes import write_coco
-from tfeff import config, models, training
+from tfeff import config, models, selection, training
 from tfeff.data.input.decoding import Decoding
 from tfeff.errors import BusyError, DivergedError, UserError
 from tfeff.trials import worker
@@ -30,6 +30,32 @@ def test_the_candidates_of_a_detector_share_their_images(tmp_path):
     assert len(first.train) == 6
     assert first.train.fit == "letterbox"
     assert first.train.dataset.has_objects
+
+
+@pytest.mark.parametrize("aspect", [1.5, 0.667])
+def test_networks_of_any_size_share_images_of_any_aspect(tmp_path, aspect):
+    source = write_coco(tmp_path / "digits", 6)
+    settings = config.override(
+        config.Experiment(),
+        ["task.name=yolo", f"data.source=coco:{source}", f"task.network.aspect={aspect}", "data.image_size=100"],
+    )
+    caches = worker.split_caches(Trial(settings))
+    for resolution in (32, 64, 96, 100):
+        trial = config.override(settings, [f"model.resolution={resolution}", "training.batch_size=2"])
+        assert sorted(selection.choose(selection.request(trial), caches).train.image_size) == [67, 100]
+
+
+def test_each_trial_merges_tiles_as_its_own_suppression_does(tmp_path):
+    source = write_coco(tmp_path / "digits", 8)
+    settings = config.override(
+        config.Experiment(),
+        ["task.name=yolo", f"data.source=coco:{source}", "data.tile=32", "data.folds=2", "data.fold=0"],
+    )
+    caches = worker.split_caches(Trial(settings))
+    for agnostic in (True, False):
+        changes = [f"task.suppression.class_agnostic={agnostic}", "training.batch_size=2"]
+        wanted = selection.request(config.override(settings, changes))
+        assert selection.choose(wanted, caches).validation.dataset.grid.class_agnostic == agnostic
 
 
 def test_processes_share_decoded_images_if_there_is_room(tmp_path, monkeypatch, image_folder):

@@ -94,6 +94,11 @@ class TaskSettings(Section):
         return type(self)(**{key: getattr(self, key) for key in ("name", *self.READING)})
 
     @property
+    def aspect(self) -> float:
+        """Width of the network's input, divided by its height."""
+        return 1.0
+
+    @property
     def images_drawn_together(self) -> int | None:
         """How many images of a class are drawn together into a batch; None: images are drawn one by one."""
         return None
@@ -315,6 +320,11 @@ class ObjectDetectionSettings(TaskSettings):
     def for_reading(self) -> Self:
         """See `TaskSettings`."""
         return replace(super().for_reading(), network=replace(self.published, aspect=self.network.aspect))
+
+    @property
+    def aspect(self) -> float:
+        """See `TaskSettings`."""
+        return self.network.aspect
 
     def _check(self) -> None:
         super()._check()

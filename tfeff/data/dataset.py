@@ -236,6 +236,12 @@ class Dataset:
             return self
         return self.cropped.take(np.unique(self.owners))
 
+    def merged(self, *, class_agnostic: bool) -> "Dataset":
+        """Returns the same tiles, in which detections are merged as a task does; see `Tiling.merge`."""
+        if self.grid is None:
+            return self
+        return dataclasses.replace(self, grid=dataclasses.replace(self.grid, class_agnostic=class_agnostic))
+
     def encoded(self, index: int) -> bytes:
         """Returns the bytes of one image file."""
         return self.images.encoded(index)

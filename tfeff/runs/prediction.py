@@ -82,6 +82,8 @@ def find_images(images: Path, out: Path | None = None, notes: list[str] | None =
         notes += found.note(images)
     # Whatever was meant as an image is tried, so that it is predicted for or listed as damaged.
     paths = {path if is_text(path) else shown(path): images / path for path in sorted([*found.paths, *found.unusable])}
+    if not paths and found.skipped:
+        raise UserError(f"--images={images}: no other images found; {'; '.join(found.note(images))}")
     if not paths:
         known = ", ".join(decoding.EXTENSIONS)
         raise UserError(f"--images={images}: no images found, {files.contents(images)}; supported formats are {known}")

@@ -182,6 +182,8 @@ def _drawn(wanted: Request, caches: SplitCaches) -> tuple[ImageCache, ImageCache
             validation, validated, places = caches.train, whole, part.validation
     if validation is None or validated is None:
         return train, None
+    dataset = validation.dataset.merged(class_agnostic=wanted.task.class_agnostic)
+    validation = replace(validation, dataset=dataset)
     limit = data.validation_examples
     if limit is not None:
         places = _limited(validated, places, limit, wanted.seed)

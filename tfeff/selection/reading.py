@@ -143,9 +143,12 @@ def image_size(wanted: Request, dataset: Dataset) -> tuple[int, int] | None:
     if side is None and dataset.size is not None and task.reading.center_crop is None:
         shorter = min(dataset.size)
         return (shorter, shorter) if task.reading.fit == "crop" else dataset.size
-    height, width = wanted.network_size()
-    scale = 1 / (task.reading.center_crop or 1.0) if side is None else side / max(height, width)
-    return round(height * scale), round(width * scale)
+    if side is not None:  # whatever the size of the network's input, so that networks can share the images
+        aspect = task.section.aspect
+        shorter = round(side / max(aspect, 1 / aspect))
+        return (shorter, side) if aspect >= 1 else (side, shorter)
+    height, width = (round(length / (task.reading.center_crop or 1.0)) for length in wanted.network_size())
+    return height, width
 
 
 def cache(

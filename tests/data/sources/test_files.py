@@ -104,19 +104,25 @@ def test_a_folder_is_left_out(tmp_path: Path) -> None:
     assert not found.others
 
 
-def test_images_in_the_folder_of_out_are_noted_unless_they_are_predictions(tmp_path: Path) -> None:
+def test_images_in_the_folder_of_out_are_noted_unless_they_were_drawn(tmp_path: Path) -> None:
     touch(tmp_path, "a.jpg", "sub/out/a.jpg", "sub/out/b/c.jpg", "sub/out/notes.txt", "sub/out/old/.predictions-1")
-    touch(tmp_path, "sub/out/old/d.jpg", "x.txt")
+    touch(tmp_path, "sub/out/old/d.jpg", "sub/out/old/d.jpg.png", f"sub/out/old/d-{'0' * 12}.png", "x.txt")
+    touch(tmp_path, "sub/out/contact_sheet.jpg")
     (tmp_path / "tied").symlink_to("sub/out")
     out, notes = tmp_path / "sub/out", list[str]()
     assert list(find_images(tmp_path, out, notes)) == ["a.jpg"]
-    assert notes == [
-        f"{tmp_path}: ignored 1 entries that are not images (.txt: 1, such as x.txt)",
-        f"{tmp_path}: skipped 2 images in sub/out/, the folder of --out; give another --out to include them",
-    ]
+    others = f"{tmp_path}: ignored 1 entries that are not images (.txt: 1, such as x.txt)"
+    skipped = "skipped 3 images in sub/out/, the folder of --out; give another --out to include them"
+    assert notes == [others, f"{tmp_path}: {skipped}"]
     touch(out, ".predictions-2.jsonl")
     assert list(find_images(tmp_path, out, notes := [])) == ["a.jpg"]
-    assert notes == [f"{tmp_path}: ignored 1 entries that are not images (.txt: 1, such as x.txt)"]
+    assert notes == [others, f"{tmp_path}: {skipped}"]
+    (tmp_path / "tied").unlink()
+    assert list(find_images(tmp_path, None, notes := [])) == ["a.jpg"]
+    skipped = "skipped 3 images in sub/out/, a folder of predictions; move them out of it to include them"
+    assert notes == [others, f"{tmp_path}: {skipped}"]
+    with pytest.raises(UserError, match="no other images found; .* skipped 3 images in out/, the folder of --out"):
+        find_images(tmp_path / "sub", out)
     (tmp_path / "empty").mkdir()
     assert not files.find(tmp_path, skip=tmp_path / "empty").skipped
 

@@ -11,7 +11,7 @@ from tests.conftest import SHARED
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.models.weights import automl
+from tfeff.models.weights import automl, loading
 from tfeff.models.weights.automl import AVERAGE, find_checkpoint, read_variables
 
 CHECKPOINT = SHARED / "reference" / "efficientdet-d0"
@@ -87,6 +87,26 @@ def test_variables_of_another_neck_or_backbone_are_listed(variables: dict[str, n
     there = {skipped.name for skipped in report.skipped if skipped.shape_there is not None}
     assert here | set(report.loaded) == {weight.path for weight in network.weights}
     assert "efficientnet-b0/blocks_0/conv2d/kernel" in there
+
+
+def test_predictions_for_other_anchors_stay_out(variables: dict[str, np.ndarray]) -> None:
+    options = {"resolution": 32, "num_classes": 90, "neck_repeats": 1, "head_repeats": 1}
+    network = models.build_detector("efficientdet-d0", anchor_aspects=(1.0, 3.0, 0.33), **options)
+    report = models.load_weights(network, CHECKPOINT)
+    assert not [path for path in report.loaded if "_predict" in path]
+    skipped = {each.name for each in report.skipped}
+    assert {"box_head_predict_pointwise/kernel", "box_net/box-predict/bias (for other anchors)"} <= skipped
+
+
+def test_the_preprocessing_is_that_of_the_backbone(variables: dict[str, np.ndarray]) -> None:
+    """Whatever detector gives the defaults."""
+    network = models.build_detector(
+        "efficientdet-d0", backbone="efficientnet-lite0", resolution=32, num_classes=2, mean=(1.0,), std=(2.0,)
+    )
+    arrays = loading.read_foreign(network, CHECKPOINT)
+    assert models.standardization(network)[0] == pytest.approx((127.0,) * 3)
+    kernel = variables["efficientnet-b0/stem/conv2d/kernel"]
+    np.testing.assert_allclose(arrays["stem_conv/kernel"], kernel * (2.0 / 128.0), rtol=1e-5)
 
 
 @pytest.mark.slow

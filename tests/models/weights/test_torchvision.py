@@ -116,6 +116,16 @@ def test_all_variables_of_a_retinanet_are_set_in_our_layout() -> None:
         np.testing.assert_array_equal(ours, scores[aspect, scale, 1:])
 
 
+def test_a_box_head_for_other_regions_is_skipped() -> None:
+    network = models.build_detector(
+        "faster-rcnn", backbone="resnet", levels=("P3", "P4"), num_classes=90, resolution=64, pooling_size=5, width=4
+    )
+    state = {name: np.zeros(shape, np.float32) for name, shape in state_dict(nested=True).items() if "body" not in name}
+    report = models.load_weights(network, torchvision.rename(network, state))
+    skipped = {each.name: each.shape_there for each in report.skipped}
+    assert skipped["box_head_fc1/kernel"] == (256 * 49, 1024)
+
+
 def test_predictions_of_other_anchors_and_other_levels_stay_out() -> None:
     """Levels are those of the file: its first one is P2 of a Faster R-CNN, P3 of a RetinaNet."""
     options = {"num_classes": 90, "backbone": "resnet", "stem": "7x7", "resolution": 128, "neck_channels": 256}

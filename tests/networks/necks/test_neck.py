@@ -126,6 +126,7 @@ def test_maps_are_reduced_by_max_pooling_over_an_overlapping_window() -> None:
         ({"levels": ("P3", "P5")}, "must not have gaps"),
         ({"levels": ("P3", "P3")}, "given 2 times"),
         ({"weights_per": "row"}, "fusion_weights_per 'row': must be one of input, channel, pixel"),
+        ({"fusion": "sum", "weights_per": "channel"}, "fusion_weights_per 'channel': fusion 'sum' has no weights"),
         ({"fusion": "mean"}, "fusion 'mean': must be one of sum, unbounded, softmax, fast"),
         ({"name": "nas_fpn", "levels": ("P3", "P4")}, "five levels"),
     ],

@@ -22,6 +22,8 @@ _IMAGE = re.compile(
     r"|p[bgnp]m|pcx|png|psd|raf|rw2|svg|tga|tiff?|webp)"
 )
 """Endings of files that people mean as images, whether they can be read or not."""
+_DRAWN = re.compile(rf"({_IMAGE.pattern}|-[0-9a-f]{{12}})\.png$|(^|/)contact_sheet\.jpg$")
+"""Ends the names of what predictions draw: images as PNG, after their own ending or a checksum, and a contact sheet."""
 _CLUTTER = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin"})
 
 _ANNOTATIONS = (".json", ".xml", ".csv")
@@ -43,7 +45,8 @@ class Files:
         others: number of other files by ending, and of folders that were not listed.
         examples: the first of each of `others`.
         linked: the folders among `others` that were listed before, by another path, with a `/` at the end.
-        skipped: number of wanted files in the skipped folder, by its path, if they are not results.
+        skipped: number of wanted files, without drawn ones, in the skipped folder and in marked ones, by folder.
+        marked: the marked folders among those of `skipped`.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -52,6 +55,7 @@ class Files:
     examples: dict[str, str] = field(default_factory=dict)
     linked: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
+    marked: set[str] = field(default_factory=set)
 
     def report(self, defects: Defects, folder: str | Path) -> None:
         """Counts the images that cannot be used."""
@@ -59,16 +63,28 @@ class Files:
             defects.add(problem, shown(os.path.join(folder, path)), lost="images")
 
     def note(self, folder: str | Path) -> tuple[str, ...]:
-        """Returns a line about the other files, and one about those in the skipped folder, if there are any."""
+        """Returns a line about the other files, and one about each folder that was skipped with wanted files."""
         lines = tuple(
-            f"{folder}: skipped {n:,} {'image' if n == 1 else 'images'} in {shown(path)}, the folder of --out; give "
-            "another --out to include them"
+            f"{folder}: skipped {n:,} {'image' if n == 1 else 'images'} in {shown(path)}, "
+            + (
+                "a folder of predictions; move them out of it to include them"
+                if path in self.marked
+                else "the folder of --out; give another --out to include them"
+            )
             for path, n in self.skipped.items()
         )
         if not self.others:
             return lines
         kinds = "; ".join(f"{kind}: {n:,}, such as {self.examples[kind]}" for kind, n in sorted(self.others.items()))
         return (f"{folder}: ignored {self.others.total():,} entries that are not images ({kinds})", *lines)
+
+    def _skip(self, root: str, folder: str, endings: tuple[str, ...], mark: tuple[str, str] | None) -> int:
+        """Counts the wanted files in a folder that is not searched, without drawn ones; returns their number."""
+        inside = find(os.path.join(root, folder), endings, mark=mark)
+        count = sum(_DRAWN.search(path.lower()) is None for path in inside.paths) + sum(inside.skipped.values())
+        if count:
+            self.skipped[folder] = count
+        return count
 
     def _other(self, kind: str, path: str) -> None:
         self.others[kind] += 1
@@ -89,8 +105,9 @@ def find(
         folder: where to search.
         endings: endings of the wanted files, in lower case, with their dots.
         deep: search its subfolders, too.
-        skip: a folder that is not searched. Its files are counted as skipped unless `mark` shows that it has results.
-        mark: beginning of the name of a file in subfolders that are not searched, and what they are counted as.
+        skip: a folder that is not searched.
+        mark: beginning of the name of a file in subfolders that are not searched, because predictions were written to
+            them, and what they are counted as.
 
     Raises:
         UserError: the folder cannot be read, or its name is not text.
@@ -113,11 +130,10 @@ def find(
         marked = mark is not None and any(entry.name.startswith(mark[0]) for entry in entries)
         if identity is None:
             continue
+        if identity == left_out and identity not in seen:
+            found._skip(root, prefix, endings, mark)
         if identity == left_out:
-            if identity not in seen and not marked:
-                seen.add(identity)
-                if count := len(find(os.path.join(root, prefix), endings, mark=mark).paths):
-                    found.skipped[prefix] = count
+            seen.add(identity)
             continue
         if identity in seen:
             found._other("folder linked before", prefix)
@@ -125,7 +141,10 @@ def find(
             continue
         seen.add(identity)
         if mark and prefix and marked:
-            found._other(mark[1], prefix)
+            if found._skip(root, prefix, endings, mark):
+                found.marked.add(prefix)
+            else:
+                found._other(mark[1], prefix)
             continue
         folders = list[str]()
         for entry in entries:

@@ -8,6 +8,7 @@ replaces its variable, as in evaluation there.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from tfeff.errors import UserError
 from tfeff.models.network import Network
 from tfeff.networks.backbones.architecture import level_number
+from tfeff.networks.catalog import ALL_DETECTORS
+from tfeff.networks.detectors.efficientdet import EfficientDet
 from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD
 from tfeff.networks.necks.tables import bifpn
 
@@ -24,6 +27,7 @@ _STATE_FILE = "checkpoint"  # names the latest checkpoint of a directory
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _HEADS = {CLASS_HEAD: "class", BOX_HEAD: "box"}
 _NORMALIZATION = "tpu_batch_normalization"
+_PREDICTING = (f"{CLASS_HEAD}_predict", f"{BOX_HEAD}_predict")
 _LEVEL = re.compile(r"\w+_net/\w+-\d+-bn-(\d+)/")
 
 
@@ -175,13 +179,14 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
 
     Returns:
         Arrays by path in the network. Those that the network lacks keep their names; so do those of the neck's cells if
-        the network's have other nodes or levels.
+        the network's have other nodes or levels. Those that predict relative to other anchors have names that say so.
     """
     remaining = dict(variables)
     for name in variables:
         if name.endswith(AVERAGE):
             remaining[name.removesuffix(AVERAGE)] = remaining.pop(name)
     theirs = dict(_layers(model, variables))
+    foreign = _PREDICTING if _has_other_anchors(model.description) else ()
     arrays = {}
     for weight in model.weights:
         layer, variable = weight.path.rsplit("/", 1)
@@ -196,8 +201,17 @@ def rename(model: Network, variables: Mapping[str, np.ndarray]) -> dict[str, np.
             variable = "pointwise_kernel" if layer.endswith("_pointwise") else "depthwise_kernel"
         name = f"{theirs[layer]}/{variable}"
         if name in remaining:
-            arrays[weight.path] = remaining.pop(name)
+            path = f"{name} (for other anchors)" if layer.startswith(foreign) else weight.path
+            arrays[path] = remaining.pop(name)
     return {**remaining, **arrays}
+
+
+def _has_other_anchors(described: object) -> bool:
+    """Returns whether a network predicts relative to other anchors than the published network of its name."""
+    published = ALL_DETECTORS.get(getattr(described, "name", ""))
+    if not isinstance(described, EfficientDet) or not isinstance(published, EfficientDet):
+        return False
+    return replace(described.anchors, levels=published.anchors.levels) != published.anchors
 
 
 def _layers(model: Network, variables: Iterable[str]) -> Iterator[tuple[str, str]]:

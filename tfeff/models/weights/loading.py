@@ -18,7 +18,7 @@ from tfeff.models.weights import automl, hdf5, torchvision
 from tfeff.models.weights.classes import Classes
 from tfeff.models.weights.safetensors_file import read_tensors
 from tfeff.models.weights.torch_file import read_state_dict
-from tfeff.networks.catalog import ALL_BACKBONES, ALL_DETECTORS
+from tfeff.networks.catalog import ALL_BACKBONES
 from tfeff.networks.heads import CLASSIFIER, ONE_TO_MANY
 from tfeff.networks.preprocessing import STANDARDIZATION, per_channel
 
@@ -181,10 +181,10 @@ def read_foreign(network: Network, path: Path) -> dict[str, np.ndarray] | None:
     prefix, known = automl.find_checkpoint(path), ALL_BACKBONES[torchvision.NETWORK]
     if prefix is not None:
         arrays = automl.rename(network, automl.read_variables(prefix))
-        described = ALL_DETECTORS.get(getattr(network.description, "name", ""))
-        if described is None:
+        backbone = getattr(network.description, "backbone", None)
+        if backbone is None or backbone.name not in ALL_BACKBONES:
             return arrays
-        known = described.backbone
+        known = ALL_BACKBONES[backbone.name]
     elif path.suffix == ".pth":
         arrays = torchvision.rename(network, read_state_dict(path))
     elif path.suffix == ".safetensors":

@@ -206,7 +206,7 @@ def _converted(layer: str, array: np.ndarray, size: int) -> np.ndarray:
         array = _swapped(_by_scale(array, 4))
     elif layer == f"{CLASS_HEAD}_predict":
         array = _by_scale(array, None)
-    elif layer == "box_head_fc1" and array.ndim == 2:
+    elif layer == "box_head_fc1" and array.ndim == 2 and array.shape[1] % size**2 == 0:  # else for other regions
         array = array.reshape(len(array), -1, size, size).transpose(0, 2, 3, 1).reshape(len(array), -1)
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)

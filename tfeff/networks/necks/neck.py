@@ -48,6 +48,11 @@ class Neck:
     def __post_init__(self) -> None:
         check_choice("fusion", self.fusion, METHODS)
         check_choice("fusion_weights_per", self.weights_per, WEIGHTS_PER)
+        if self.fusion not in WEIGHTED and self.weights_per != "input":
+            raise UserError(
+                f"fusion_weights_per {self.weights_per!r}: fusion {self.fusion!r} has no weights; omit it, or set "
+                f"fusion to one of {', '.join(WEIGHTED)}"
+            )
         numbers = level_numbers(self.levels)
         if numbers != list(range(numbers[0], numbers[-1] + 1)):
             raise UserError(f"levels {', '.join(self.levels)}: must not have gaps")

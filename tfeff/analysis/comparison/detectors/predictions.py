@@ -26,7 +26,7 @@ def predict(run: ComparedRun, images: ImageCache, path: Path, reporter: training
     ends = np.cumsum(arrays["count"])[:-1]
     parts = (np.split(arrays[name], ends) for name in ("boxes_yxyx", "labels", "scores"))
     found = [Detections(*each) for each in zip(*parts, strict=True)]
-    return list(whole_images(found, images.dataset)[0])
+    return list(whole_images(found, images.dataset.merged(class_agnostic=run.task.class_agnostic))[0])
 
 
 def _predict(run: ComparedRun, images: ImageCache, reporter: training.Reporter) -> dict[str, np.ndarray]:
