@@ -159,7 +159,7 @@ def main(argv: list[str]) -> None:
             names = f"{len(done.dark):,} images are nearly black, such as {done.dark[0]}"
             problems.append(f"warning: {names}: none of their pixels reaches {DARK} of 255; {DARK_ADVICE}")
         damaged = f", {len(done.damaged):,} damaged"
-    if earlier := leftovers(out, done.files):
+    if earlier := leftovers(out, done.files, done.drawn if isinstance(done, Predictions) else ()):
         problems.append(f"of an earlier call: {', '.join(earlier)} in {out}")
     speed = (len(done.rows) - done.known) / (time.perf_counter() - began)
     for problem in [*notes, *problems]:

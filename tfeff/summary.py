@@ -157,13 +157,14 @@ def main(argv: list[str]) -> None:
     if FLAGS.stages:
         show(networks[0].stages(), STAGE_COLUMNS)
         return
-    earlier = read_earlier(Path(FLAGS.out)) if FLAGS.out else None
+    if FLAGS.out:
+        read_earlier(Path(FLAGS.out))
     rows = []
     try:
         for network in networks:
             rows.append(row(network, base))
             if FLAGS.out:  # already now, as each one can take minutes, and the next one can fail
-                write(Path(FLAGS.out), networks, earlier)
+                write(Path(FLAGS.out), networks)
     finally:
         if rows:
             show(rows, COLUMNS)
@@ -255,7 +256,7 @@ def exported(paths: Sequence[str]) -> list[dict[str, str | int | float]]:
 
 
 def read_earlier(path: Path) -> "Latencies | None":
-    """Returns the file that is extended, if it exists; called before anything is timed.
+    """Returns the file that is extended, if it exists; called also before anything is timed, for its errors.
 
     Raises:
         UserError: it is damaged, or was measured with other flags, on another machine or with another TensorFlow; or
@@ -274,13 +275,14 @@ def read_earlier(path: Path) -> "Latencies | None":
     return earlier
 
 
-def write(path: Path, networks: Sequence["Described"], earlier: "Latencies | None") -> None:
-    """Writes the latencies, with those of an earlier file."""
+def write(path: Path, networks: Sequence["Described"]) -> None:
+    """Adds the latencies to the file, to which other processes may have added some meanwhile."""
     from tfeff.serving.latencies import Latencies, TimedNetwork
 
     timed = [(each, each.timing) for each in networks if each.timing is not None]
     rows = [TimedNetwork.of(each.architecture, each.classes, timing) for each, timing in timed]
     found = Latencies.here(timed[0][1], rows)
+    earlier = read_earlier(path)
     (earlier.added(found, path) if earlier else found).write(path)
 
 

@@ -631,3 +631,15 @@ def test_results_of_earlier_calls_are_named(exported: dict[str, Path], photos: P
     assert leftovers(out, first.files) == []
     second = runs.write_predictions(predictor, find_images(photos), out, key="model", draw=False)
     assert leftovers(out, second.files) == ["contact_sheet.jpg"]
+
+
+def test_pictures_of_earlier_calls_are_counted(photos: Path, tmp_path: Path) -> None:
+    paths, out = find_images(photos), tmp_path / "out"
+    first = runs.write_predictions(SquaresPredictor(), paths, out, key="first")
+    assert leftovers(out, first.files, first.drawn) == []
+    some = dict(list(paths.items())[1:])
+    second = runs.write_predictions(SquaresPredictor(), some, out, key="second")
+    (gone,) = paths.keys() - some.keys()
+    assert leftovers(out, second.files, second.drawn) == [f"1 annotated image such as {gone}.png"]
+    third = runs.write_predictions(SquaresPredictor(), some, out, key="third", draw=False)
+    assert f"{COUNT} annotated images such as" in leftovers(out, third.files, third.drawn)[-1]

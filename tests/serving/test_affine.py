@@ -65,9 +65,9 @@ def test_chains_of_scales_and_offsets() -> None:
     assert (counts["BiasAdd"], counts["Mul"], counts["AddV2"]) == (1, 0, 0)
 
 
-@pytest.mark.parametrize(("limit", "scales"), [(2**18, 0), (0, 2)])
+@pytest.mark.parametrize(("limit", "scales"), [(9, 0), (8, 2)])
 def test_kernels_of_several_convolutions_are_copied_if_they_are_small(limit, scales, monkeypatch) -> None:
-    monkeypatch.setattr(affine, "COPIED_BYTES", limit)
+    monkeypatch.setattr(affine, "SMALL_KERNEL", limit)
     weights, values = kernel(1, 1, 3, 3), [constant(3), constant(3)]
     counts, before, after = folded(lambda x: [tf.nn.conv2d(x, weights, 1, "SAME") * each + 1.0 for each in values])
     assert_equal(before, after)

@@ -51,7 +51,7 @@ def test_batch_normalization_is_part_of_the_convolution(function):
 
 
 def test_a_large_kernel_of_two_convolutions_is_kept_once(monkeypatch):
-    monkeypatch.setattr(affine, "COPIED_BYTES", 0)
+    monkeypatch.setattr(affine, "SMALL_KERNEL", 0)
     convolution = keras.layers.Conv2D(16, 3, padding="same")
     image = keras.Input(SPEC.shape[1:])
     normalizations = [keras.layers.BatchNormalization(), keras.layers.BatchNormalization()]

@@ -150,14 +150,19 @@ def test_no_images_have_no_strongest_pairs() -> None:
     }  # fmt: skip
 
 
-def test_peaks_are_the_highest_among_their_neighbors_in_a_level() -> None:
-    grids = [(5, 7), (3, 4), (1, 1)]
-    scores = np.random.default_rng(0).random((2, 35 + 12 + 1, 3), np.float32)
+@pytest.mark.parametrize("values", [2, 5, 10**6])
+def test_peaks_are_the_highest_among_their_neighbors_in_a_level(values: int) -> None:
+    """Of equal ones, the first: few values have ties."""
+    grids = [(5, 7), (3, 4), (1, 3), (3, 1), (1, 1)]
+    scores = np.random.default_rng(0).integers(0, values, (2, 35 + 12 + 3 + 3 + 1, 3)).astype(np.float32)
     found, start = peaks(tf.constant(scores), grids).numpy(), 0
     for rows, columns in grids:
         level = scores[:, start : start + rows * columns].reshape(2, rows, columns, 3)
         for (image, row, column, label), score in np.ndenumerate(level):
-            around = level[image, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2, label]
-            assert found[image, start + row * columns + column, label] == (score == around.max())
+            top, left = max(row - 1, 0), max(column - 1, 0)
+            around = level[image, top : row + 2, left : column + 2, label]
+            earlier = [*level[image, top:row, left : column + 2, label].flat, *level[image, row, left:column, label]]
+            expected = score == around.max() and score > max(earlier, default=-1)
+            assert found[image, start + row * columns + column, label] == expected
         start += rows * columns
     assert 3 * 2 <= found.sum() < found.size / 4

@@ -117,7 +117,11 @@ def _files(path: str) -> list[Path]:
         UserError: there are none.
     """
     if Path(path).exists() or not glob.has_magic(path):
-        return list(find_images(Path(path)).values())
+        notes = list[str]()
+        paths = find_images(Path(path), notes=notes)
+        for note in notes:
+            say(note, error=True)
+        return list(paths.values())
     found = [Path(each) for each in sorted(glob.glob(path, recursive=True)) if os.path.isfile(each)]
     if not found:
         raise UserError(f"--images={path}: no file matches")

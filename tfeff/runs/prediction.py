@@ -15,7 +15,7 @@ import numpy as np
 from tfeff.data.dataset import Id, evenly_spaced
 from tfeff.data.images import decoding
 from tfeff.data.images.unreadable import REPLACE, unreadable_images
-from tfeff.data.names import is_text, shown
+from tfeff.data.names import counted, is_text, shown
 from tfeff.data.sources import catalog, files
 from tfeff.durable import locked, replacing, write
 from tfeff.errors import UserError
@@ -47,6 +47,7 @@ class Predictions:
         dark: names of the images with a row that are nearly black.
         known: number of rows that an earlier call had already found.
         files: all files written, except drawn images.
+        drawn: the drawn images, also of an earlier call, that show `rows`.
         ids: which ids `detections.json` has; "" without it.
     """
 
@@ -55,6 +56,7 @@ class Predictions:
     dark: list[str] = field(default_factory=list)
     known: int = 0
     files: list[Path] = field(default_factory=list)
+    drawn: set[Path] = field(default_factory=set)
     ids: str = ""
 
 
@@ -150,6 +152,7 @@ def write_predictions(
         _compute(predictor, _batches(wanted, predictor.batch_size, result.damaged), keep)
         result.damaged = {name: result.damaged[name] for name in paths if name in result.damaged}
         result.rows = {name: found[name] for name in paths if name in found}
+        result.drawn = {_drawing(out, name) for name in result.rows if draws_each}
         result.dark = [name for name in result.rows if name in dark]
         if not result.rows:
             raise UserError(unreadable_images("--images", len(paths), result.damaged, REPLACE))
@@ -286,11 +289,20 @@ def _write(result: Predictions, out: Path, predictor: Predictor, image_ids: Mapp
             result.ids += f"; {shared:,} share their id, in several annotation files: name one, --dataset=coco:FILE"
 
 
-def leftovers(out: Path, written: Collection[Path]) -> list[str]:
-    """Returns the names of results in `out` that are not among those written now: a call writes what its model has."""
+def leftovers(out: Path, written: Collection[Path], drawn: Collection[Path] = ()) -> list[str]:
+    """Returns the names of results in `out` that are not among those written now: a call writes what its model has.
+
+    Args:
+        written: the files written now, except drawn images.
+        drawn: those; of others, the list says how many there are.
+    """
     kinds = ("csv", "json", "jsonl", "mp4")
     names = [*(f"predictions.{kind}" for kind in kinds), "detections.json", "contact_sheet.jpg", EMBEDDINGS]
-    return [name for name in names if (out / name).is_file() and out / name not in written]
+    found = [name for name in names if (out / name).is_file() and out / name not in written]
+    pictures = [path for path in files.find(out, (".png",)).paths if files.is_drawn(path) and out / path not in drawn]
+    if pictures:
+        found.append(f"{counted(len(pictures), 'annotated images')} such as {shown(pictures[0])}")
+    return found
 
 
 def _json_lines(entries: Iterable[Mapping[str, Any] | str]) -> str:

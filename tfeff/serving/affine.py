@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tfeff.models.cost.complexity import SMALL_KERNEL
+
 CONVOLUTIONS = "Conv2D", "DepthwiseConv2dNative"
-COPIED_BYTES = 2**18
-"""Largest kernel, in bytes, of which each convolution that reads it may get a scaled copy."""
 
 
 def fold(graph: Any, outputs: Collection[str]) -> None:
@@ -68,7 +68,7 @@ def _fold(
         return set()
     if not np.array_equal(scale, np.ones(channels)):
         alone = len(readers[kernel.name]) == 1
-        if not alone and weights.nbytes > COPIED_BYTES:
+        if not alone and weights.size > SMALL_KERNEL:  # each convolution that reads it would get a scaled copy
             return set()
         factors = scale.reshape(weights.shape[2:]) if depthwise else scale
         target = kernel if alone else _constant(graph, f"{last.name}/kernel")

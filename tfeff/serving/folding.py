@@ -26,7 +26,8 @@ _SMALL = 1024
 """Constants of fewer elements always stay constants: some operations need those of their arguments."""
 _OPTIMIZERS = ("pruning", "constfold", "dependency")
 _MOST_COPIES = 1.01
-"""Weights after folding, relative to those before, beyond which kernels of several convolutions are not folded."""
+"""Weights after TensorFlow's folding, relative to those before, beyond which it leaves out kernels of several
+convolutions; `affine` then copies small ones."""
 _LOWERED = "_lower_using_switch_merge"
 """Attribute of loops and branches."""
 

@@ -121,7 +121,7 @@ def test_images_in_the_folder_of_out_are_noted_unless_they_were_drawn(tmp_path: 
     assert list(find_images(tmp_path, None, notes := [])) == ["a.jpg"]
     skipped = "skipped 3 images in sub/out/, a folder of predictions; move them out of it to include them"
     assert notes == [others, f"{tmp_path}: {skipped}"]
-    with pytest.raises(UserError, match="no other images found; .* skipped 3 images in out/, the folder of --out"):
+    with pytest.raises(UserError, match=r"no other images found; .* skipped 3 images in out/, the folder of --out"):
         find_images(tmp_path / "sub", out)
     (tmp_path / "empty").mkdir()
     assert not files.find(tmp_path, skip=tmp_path / "empty").skipped

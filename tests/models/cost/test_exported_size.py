@@ -36,6 +36,19 @@ def test_estimates_are_those_of_exports(name: str, tmp_path: Path, monkeypatch: 
         assert estimated == pytest.approx(timing.bytes_of(path), rel=0.02), (format, precision)
 
 
+@pytest.mark.slow
+def test_savedmodels_copy_the_small_kernels_of_heads(tmp_path: Path) -> None:
+    described = models.detector("yolo", backbone="resnet", width=16, resolution=64, neck_channels=64)
+    cost = models.estimate(described, num_classes=2)
+    assert cost.copied_params == cost.small_copied_params == 2 * 4 * 9 * 64**2  # two levels more than kernels
+    path = timing.export_untrained(
+        described, tmp_path / "model", num_classes=2, format="saved_model", precision="float32"
+    )
+    assert exported_bytes(cost, "saved_model") == pytest.approx(timing.bytes_of(path), rel=0.06)
+    large = models.estimate(models.detector("yolo", resolution=64, neck_channels=128), num_classes=2)
+    assert (large.small_copied_params, large.copied_params) == (0, 2 * 4 * 9 * 128**2)
+
+
 def test_unknown_formats_are_refused() -> None:
     cost = models.estimate(models.architecture("resnet"))
     with pytest.raises(UserError, match="format=onix: give one of saved_model, litert, onnx, openvino"):

@@ -81,7 +81,7 @@ class Files:
     def _skip(self, root: str, folder: str, endings: tuple[str, ...], mark: tuple[str, str] | None) -> int:
         """Counts the wanted files in a folder that is not searched, without drawn ones; returns their number."""
         inside = find(os.path.join(root, folder), endings, mark=mark)
-        count = sum(_DRAWN.search(path.lower()) is None for path in inside.paths) + sum(inside.skipped.values())
+        count = sum(not is_drawn(path) for path in inside.paths) + sum(inside.skipped.values())
         if count:
             self.skipped[folder] = count
         return count
@@ -216,6 +216,11 @@ def archive(path: str | Path) -> str:
     with open(path, "rb") as file:
         start = file.read(8)
     return next((kind for mark, kind in _ARCHIVES.items() if start.startswith(mark)), "")
+
+
+def is_drawn(path: str) -> bool:
+    """Returns whether a file in a folder of predictions has the name of a picture that predictions draw."""
+    return _DRAWN.search(path.lower()) is not None
 
 
 def is_clutter(name: str) -> bool:

@@ -33,6 +33,8 @@ _MULTIPLYING_OPERATIONS = {
     "Tensordot",
     "Vdot",
 }
+SMALL_KERNEL = 2**16
+"""Parameters of the largest kernels that SavedModels copy for each batch normalization."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Complexity:
             their output channels, and the parameters of other layers.
         copied_params: parameters of kernels that are called again with another batch normalization, as by a detector's
             head on several levels: folding copies them.
+        small_copied_params: those of `copied_params` in kernels of up to `SMALL_KERNEL` parameters.
         kernel_calls: calls of convolutions and dense layers.
         kernel_bytes: bytes of their outputs. Runtimes fuse what follows them, such as normalization and activations.
     """
@@ -77,6 +80,7 @@ class Complexity:
     kernel_params: int
     folded_params: int
     copied_params: int
+    small_copied_params: int
     kernel_calls: int
     kernel_bytes: int
 
@@ -143,6 +147,7 @@ def _counted(model: keras.Model, resolution: int | None, regions: int | None) ->
     producers = {id(tensor): run for run in with_kernels for tensor in run.outputs}
     normalized = [run for run in runs if isinstance(run.operation, keras.layers.BatchNormalization)]
     convolved = [producers[id(run.inputs[0])] for run in normalized if id(run.inputs[0]) in producers]
+    copied = [_kernel_params(run.operation) for run in convolved if run is not kernels[run.operation]]
     return Complexity(
         params=model.count_params(),
         trainable_params=sum(math.prod(weight.shape) for weight in model.trainable_weights),
@@ -155,7 +160,8 @@ def _counted(model: keras.Model, resolution: int | None, regions: int | None) ->
         - sum(layer.count_params() for layer in {run.operation for run in normalized})
         - sum(layer.count_params() - _kernel_params(layer) for layer in kernels)
         + sum(run.outputs[0].shape[-1] for run in kernels.values()),
-        copied_params=sum(_kernel_params(run.operation) for run in convolved if run is not kernels[run.operation]),
+        copied_params=sum(copied),
+        small_copied_params=sum(each for each in copied if each <= SMALL_KERNEL),
         kernel_calls=len(with_kernels),
         kernel_bytes=sum(_bytes(tensor) for run in with_kernels for tensor in run.outputs),
     )

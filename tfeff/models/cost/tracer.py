@@ -9,7 +9,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from tfeff.models.build import build, build_detector
 from tfeff.models.cost.activation_memory import Call, changes, lifetimes, peak_of, peak_size
-from tfeff.models.cost.complexity import Complexity, count
+from tfeff.models.cost.complexity import SMALL_KERNEL, Complexity, count
 from tfeff.models.layers.kinds import KINDS, NOTHING, Kind, Reads, described
 from tfeff.models.network import in_policy
 from tfeff.models.rcnn import build_rcnn
@@ -91,6 +91,7 @@ class _Counts:
     kernel_params: int = 0
     folded_params: int = 0
     copied_params: int = 0
+    small_copied_params: int = 0
     kernel_calls: int = 0
     kernel_bytes: int = 0
 
@@ -101,6 +102,7 @@ class _Counts:
         self.kernel_params += times * other.kernel_params
         self.folded_params += times * other.folded_params
         self.copied_params += times * other.copied_params
+        self.small_copied_params += times * other.small_copied_params
         self.kernel_calls += times * other.kernel_calls
         self.kernel_bytes += times * other.kernel_bytes
 
@@ -178,7 +180,9 @@ class CostTracer(Layers):
                     counts.folded_params += trainable + fixed
                 counts.trainable_params += kernel + trainable
             if kind is BATCH_NORMALIZATION:
-                counts.copied_params += self._reused.get(x.number, 0)
+                copied = self._reused.get(x.number, 0)
+                counts.copied_params += copied
+                counts.small_copied_params += copied if copied <= SMALL_KERNEL else 0
             if kernel:
                 counts.macs += kernel * math.prod((shape if kind.macs == "output" else before)[:-1])
                 counts.kernel_calls += 1
