@@ -25,8 +25,9 @@ from tests.thoroughness import thorough
 from tfeff import config
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import chain, preparation
-from tfeff.analysis.quality import examine, survey
-from tfeff.data.dataset import evenly_spaced
+from tfeff.analysis.quality import Survey, examine, survey
+from tfeff.data.dataset import Dataset, Objects, evenly_spaced
+from tfeff.data.images.storage import PixelArray
 from tfeff.errors import UserError
 
 Splits = dict[str, list[Drawing]]
@@ -549,6 +550,26 @@ def test_a_corrupt_image_may_be_the_only_one_of_its_class_in_a_sample(image_fold
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match="none of the 140 examined images can be read"):
         preparation.prepare(subject, survey(subject.train, 1000))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, 2), (5, 3), (12, 3), (99, 3)])
+def test_samples_of_images_most_of_which_show_nothing_have_those_with_objects(count: int, expected: int) -> None:
+    boxes, unset = np.array([[0, 0, 4, 4]], np.float32), np.zeros(1, bool)
+    one = Objects(boxes, np.zeros(1, np.int32), unset, unset)
+    shows = {7, 8, 30}
+    images = Dataset(
+        "pets",
+        ("cat",),
+        [str(index) for index in range(40)],
+        PixelArray(np.zeros((40, 8, 8, 3), np.uint8), ""),
+        objects=[one if index in shows else one.take(np.zeros(0, np.int64)) for index in range(40)],
+        sizes=np.full((40, 2), 8, np.int32),
+    )
+    readable = Survey(images, 40, [index for index in range(40) if index != 5])
+    found = preparation._sample(readable, count).tolist()
+    assert found == sorted(set(found) - {5})
+    assert len(found) == min(count, 39)
+    assert len(shows & set(found)) == expected
 
 
 def test_readable_images_are_not_decoded_to_find_corrupt_ones(

@@ -66,6 +66,19 @@ def test_nothing_is_wrong_if_all_is_found() -> None:
     assert broken(predictions(passed={}, found=True), predictions(passed={}, found=True, seed=1)) == []
 
 
+def test_without_objects_in_the_training_images_nothing_is_checked() -> None:
+    nothing, none = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), *[np.zeros(0, bool)] * 2), np.zeros(0)
+    train = DetectorPredictions(0.001, 0.3)
+    detections = Detections(np.zeros((0, 4), np.float32), none.astype(np.int32), none)
+    train.add(nothing, np.array([[0, 0, 9, 9]], np.float32), np.array([[0.1]]), detections, None, (64, 64))
+    link = predicted_objects.check_detector(task(), {"train": train}, NAMES, COUNTS)
+    assert (link.status, link.skipped) == ("not checked", "no object in the examined images")
+    assert predicted_objects.learned(train) is None
+    train.finite = False
+    assert predicted_objects.learned(train) is False
+    assert predicted_objects.check_detector(task(), {"train": train}, NAMES, COUNTS).status == "broken"
+
+
 @pytest.mark.parametrize("stage", ONE_STAGE)
 def test_the_stage_that_loses_the_objects_is_named(stage: DetectionStage) -> None:
     after = ONE_STAGE[ONE_STAGE.index(stage) :]

@@ -298,12 +298,15 @@ def check_detector(
                 for role, each in predictions.items()
             },
         },
+        skipped="no object in the examined images" if learned(train) is None else "",
     )
 
 
-def learned(train: DetectorPredictions) -> bool:
-    """Returns whether a detector finds its training objects."""
-    return train.finite and bool(train.labels) and train.mean_ap >= limit("low_ap")
+def learned(train: DetectorPredictions) -> bool | None:
+    """Returns whether a detector finds its training objects; None if the examined training images have none."""
+    if train.finite and not train.labels:
+        return None
+    return train.finite and train.mean_ap >= limit("low_ap")
 
 
 def _on_train(task: ObjectDetectionTask, train: DetectorPredictions) -> Iterator[Finding]:
