@@ -65,6 +65,19 @@ def test_sizes_that_are_only_stated_in_swapped_order_are_a_note(tmp_path: Path) 
     assert any("in swapped order" in note.what for link in found.links for note in link.notes)
 
 
+def test_boxes_and_objects_of_tiles_are_those_of_whole_images(tmp_path: Path) -> None:
+    """Most tiles are empty; what is wrong with a box does not show in them."""
+    splits = {split: drawings(12, seed, size=(256, 256), objects=1) for split, seed in (("train", 1), ("val", 2))}
+    name = write_voc(tmp_path, splits)
+    tiled = "data.tile=64", "task.name=yolo", "model.resolution=64"
+    healthy = {link.name: link for link in examined(name, *tiled).links}
+    assert [healthy[name].status for name in ("boxes", "classes", "objects")] == ["fine"] * 3
+    assert healthy["objects"].measured["examples"] == {"train": 12, "validation": 12}
+    write_voc(tmp_path, everywhere(splits, lambda each: each.boxes(lambda box: tuple(box + [3000, 0, 3000, 0]))))
+    broken = {link.name: link for link in examined(name, *tiled).links}
+    assert any("lie outside their images" in fault.what for fault in broken["boxes"].faults)
+
+
 def in_voc(change: Callable[[Drawing], Drawing], size: tuple[int, int] = (96, 128)) -> Write:
     return lambda root, _: write_voc(root, everywhere(pictures(size), change))
 
