@@ -55,7 +55,7 @@ def write_record(path: Path, record: Mapping[str, Any], files: Iterable[Path]) -
 
 
 def _figures(path: Path) -> list[str]:
-    """Returns the figures that an earlier record names; none if there is no record, or another program wrote it."""
+    """Returns the figures that an earlier record names; none if there is no such record."""
     try:
         record = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -73,7 +73,9 @@ def test_boxes_and_objects_of_tiles_are_those_of_whole_images(tmp_path: Path) ->
     healthy = {link.name: link for link in examined(name, *tiled).links}
     assert [healthy[name].status for name in ("boxes", "classes", "objects")] == ["fine"] * 3
     assert healthy["objects"].measured["examples"] == {"train": 12, "validation": 12}
-    write_voc(tmp_path, everywhere(splits, lambda each: each.boxes(lambda box: tuple(box + [3000, 0, 3000, 0]))))
+    write_voc(
+        tmp_path, everywhere(splits, lambda each: each.boxes(lambda box: tuple(box + np.array([3000, 0, 3000, 0]))))
+    )
     broken = {link.name: link for link in examined(name, *tiled).links}
     assert any("lie outside their images" in fault.what for fault in broken["boxes"].faults)
 

@@ -98,7 +98,7 @@ class DetectorPredictions:
         labels: labels of the objects, int [n].
         passed: stage -> bool [n], whether each object has passed it; without PROPOSED for one-stage detectors.
         localized: int [n], the class of the best detection on each object, -1 if there is none.
-        found_if_corrected: key of BOX_CHANGES -> number of objects that detections find if their boxes are converted so.
+        found_if_corrected: key of BOX_CHANGES -> number of objects that detections find after the conversion.
         on_objects: highest score of each box on an object.
         on_background: highest score of each box on the background.
         highest: the highest score of all boxes.
