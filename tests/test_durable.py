@@ -65,6 +65,29 @@ def test_files_of_an_earlier_record_are_removed_and_no_others(tmp_path):
     assert json.loads((directory / "report.json").read_text()) == {"value": 1, "files": ["figures/b.png"]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "3",
+        '{"files": null}',
+        '{"files": [{"name": "a.png"}]}',
+        '{"files": "a.png"}',
+        '{"files": ["notes.txt", "images", "b.jpg"]}',
+        '{"files": ["%s/a.png"]}',
+    ],
+)
+def test_a_record_of_another_program_removes_no_files(text, tmp_path):
+    names = ["a.png", "b.jpg", "notes.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "report.json").write_text(text.replace("%s", str(tmp_path)))
+    write_record(tmp_path / "report.json", {"value": 1}, [])
+    assert {each.name for each in tmp_path.iterdir()} == {*names, "images", "report.json"}
+    assert json.loads((tmp_path / "report.json").read_text()) == {"value": 1, "files": []}
+
+
 def test_infinity_and_nan_become_null(tmp_path):
     record = {"low": -math.inf, "rows": [{"values": (1.5, math.nan, np.float64("inf"))}], "count": 3, "name": "inf"}
 

@@ -158,7 +158,8 @@ def diagnose(given: flags.FlagValues) -> "Subject":
     report = diagnosis.diagnose(subject, split, training.Reporter(quiet=given.json), most=given.images)
     files = report.save(out, shlex.join(["python", "-m", "tfeff.analyze", *sys.argv[1:]]))
     if not given.json:
-        say(text({role: Contents.of(images) for role, images in subject.splits.items()}))
+        splits = diagnosis.with_defects_once(subject.splits)
+        say(text({role: Contents.of(images) for role, images in splits.items()}))
         for note in report.notes:
             say(note)
     say(json.dumps(report.to_dict(), indent=2) if given.json else f"\n{report.diagnosis.to_text()}\n")

@@ -19,6 +19,7 @@ from tfeff.errors import BusyError, UserError
 LOCK = ".lock"
 """Name of the lock file in a directory."""
 _SECONDS_BETWEEN_TRIES = 0.3
+_FIGURES = (".png", ".svg")
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -44,17 +45,25 @@ def write_listing(path: Path, content: str | None) -> Path | None:
 
 
 def write_record(path: Path, record: Mapping[str, Any], files: Iterable[Path]) -> None:
-    """Writes JSON with the names of the files that belong to it, relative to its directory; removes those of an earlier
-    record that are none of them. Infinity and NaN, which JSON does not have, become null."""
-    names = sorted(str(file.relative_to(path.parent)) for file in files)
-    try:
-        earlier = json.loads(path.read_text()).get("files", [])
-    except (OSError, ValueError):
-        earlier = []
+    """Writes JSON with the names of the figures that belong to it, relative to its directory; removes those of an
+    earlier record that are none of them. Infinity and NaN, which JSON does not have, become null."""
+    names, earlier = sorted(str(file.relative_to(path.parent)) for file in files), _figures(path)
     write(path, json.dumps(_finite({**record, "files": names}), indent=1, allow_nan=False) + "\n")
     for file in (path.parent / name for name in set(earlier) - set(names)):
         if file.resolve().is_relative_to(path.parent.resolve()):
             file.unlink(missing_ok=True)
+
+
+def _figures(path: Path) -> list[str]:
+    """Returns the figures that an earlier record names; none if there is no such record."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    names = record.get("files") if isinstance(record, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return []
+    return [name for name in names if Path(name).suffix in _FIGURES and not Path(name).is_absolute()]
 
 
 def _finite(value: Any) -> Any:

@@ -84,6 +84,13 @@ def test_bars_are_shares_in_the_order_of_the_first_set():
     assert second == [0, 0, 0]
 
 
+def test_every_set_is_drawn_in_a_color_of_its_own():
+    counts = {name: [1, 2] for name in ("train", "validation", "test", "field")}
+    bars = class_distribution_figure("ab", counts).axes[0].containers
+    assert [each.get_label().partition(" ")[0] for each in bars] == list(counts)
+    assert len({each[0].get_facecolor() for each in bars}) == 4
+
+
 @pytest.mark.parametrize(
     ("classes", "step", "title"), [(100, 1, ""), (101, 2, "Every 2nd of 101"), (1000, 10, "Every 10th of 1,000")]
 )

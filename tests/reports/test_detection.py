@@ -274,6 +274,16 @@ def test_an_object_with_a_badly_placed_box_is_not_found_but_not_missed() -> None
     assert counts == {"class": 0, "box": 1, "both": 0, "duplicate": 0, "background": 0, "missed": 0}
 
 
+def test_the_overlap_of_a_wrong_box_is_that_with_its_object() -> None:
+    truth = Objects([[0, 0, 10, 10], [0, 0, 10, 55]], [0, 0])
+    truth.difficult = np.array([False, True])
+    found = Detections(np.array([[0, 0, 10, 25]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    report = detection_report([found], [truth], ("cell",), resamples=10)
+    images: Any = Images(["1.png"], ("cell",), [truth])
+    (wrong, missing) = predicted_rows(report, [found], images)
+    assert (wrong["outcome"], wrong["iou"], missing["outcome"]) == ("wrong box", 0.4, "not found")
+
+
 def test_captions_of_galleries_have_the_counts_of_an_image_and_its_short_name() -> None:
     boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40], [60, 60, 70, 70]], np.float32)
     truth = [Objects(boxes[:2], [0, 0]), Objects(boxes[:1], [0])]

@@ -17,8 +17,6 @@ from tfeff.reporting.figure import (
     BLUE,
     GRAY,
     LIGHT_GRAY,
-    ORANGE,
-    SKY_BLUE,
     VERMILION,
     caption,
     captions,
@@ -26,6 +24,7 @@ from tfeff.reporting.figure import (
     legend_below,
     new,
     quantity,
+    split_color,
     style,
 )
 from tfeff.reporting.labels import place
@@ -158,10 +157,11 @@ def class_distribution_figure(
     rows, height = np.arange(len(order)), 0.8 / len(values)
     figure = new(5.5 + 0.08 * max(map(len, names)), float(np.clip(6.0 / len(order), 0.18, 0.5)) * len(order) + 1.3)
     axes = figure.add_subplot()
-    for number, ((name, count), color) in enumerate(zip(values.items(), (BLUE, ORANGE, SKY_BLUE), strict=False)):
+    for number, (name, count) in enumerate(values.items()):
         offset = (number - (len(values) - 1) / 2) * height
         label = f"{name} ({count.sum():,.0f} {noun})"
-        bars = axes.barh(rows + offset, count[order] / max(count.sum(), 1), height, color=color, label=label)
+        shares = count[order] / max(count.sum(), 1)
+        bars = axes.barh(rows + offset, shares, height, color=split_color(number), label=label)
         if len(order) <= MAX_NUMBERED:
             axes.bar_label(bars, [f" {each:,.0f}" for each in count[order]], fontsize=8)
     axes.set_yticks(rows, names, fontsize=float(np.clip(300 / len(order), 6.5, 10)))

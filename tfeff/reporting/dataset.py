@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tfeff.reporting.figure import BLUE, ORANGE, SKY_BLUE, new, quantity, style
+from tfeff.reporting.figure import new, quantity, split_color, style
 
 CELLS = 40
 """Cells of the map of centers, on each side."""
@@ -44,8 +44,8 @@ def _histogram(values: Mapping[str, npt.NDArray[np.float64]], label: str, step: 
     axes = figure.subplots()
     together = np.log2(np.concatenate(list(values.values())))
     edges = np.arange(np.floor(together.min()), np.ceil(together.max()) + 1.5 * step, step)
-    for (name, each), color in zip(values.items(), (BLUE, ORANGE, SKY_BLUE), strict=False):
-        weights = np.full(len(each), 1 / len(each))
+    for number, (name, each) in enumerate(values.items()):
+        weights, color = np.full(len(each), 1 / len(each)), split_color(number)
         axes.hist(each, (2.0**edges).tolist(), weights=weights, histtype="step", color=color, linewidth=1.6, label=name)
     axes.set_xscale("log", base=2)
     axes.xaxis.set_minor_locator(NullLocator())

@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from tfeff.reporting.figure import BLUE, GRAY, ORANGE, SKY_BLUE, VERMILION, new, quantity, style
+from tfeff.reporting.figure import BLUE, GRAY, ORANGE, VERMILION, new, quantity, split_color, style
 from tfeff.reporting.tables import percent
-
-SPLIT_COLORS = (BLUE, ORANGE, SKY_BLUE)
 
 
 def assignment_figure(
@@ -76,7 +74,7 @@ def stage_figure(recalls: Mapping[str, Mapping[str, float]]) -> Figure:
     for number, (split, each) in enumerate(recalls.items()):
         places = np.arange(len(stages)) + number * height
         values = [each.get(stage, 0.0) for stage in stages]
-        axes.barh(places, values, height=0.9 * height, color=SPLIT_COLORS[number % len(SPLIT_COLORS)], label=split)
+        axes.barh(places, values, height=0.9 * height, color=split_color(number), label=split)
         for place, value in zip(places, values, strict=True):
             axes.text(value + 0.01, place, percent(value), va="center", fontsize=8, color=GRAY)
     axes.set_yticks(np.arange(len(stages)) + (len(recalls) - 1) * height / 2, stages)

@@ -31,6 +31,8 @@ warnings.filterwarnings("ignore", message="Glyph .* missing from font")
 BLUE, SKY_BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00"
 PURPLE = "#CC79A7"
 BLACK, GRAY, LIGHT_GRAY = "#000000", "#666666", "#DDDDDD"
+SPLIT_COLORS = (BLUE, ORANGE, SKY_BLUE, VERMILION, GREEN, PURPLE)
+"""Colors of the splits of a dataset, in their order; more splits repeat them."""
 
 FORMATS = ("png", "svg")
 DPI = 150  # of saved figures
@@ -51,6 +53,11 @@ def new(width: float, height: float) -> Figure:
     figure = ShownFigure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def split_color(number: int) -> str:
+    """Returns the color of the split with this number, counted from 0."""
+    return SPLIT_COLORS[number % len(SPLIT_COLORS)]
 
 
 def style(axes: Axes, *, grid: Literal["x", "y", "both"] = "y") -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from tfeff.boxes import iou
 from tfeff.boxes.assignment import Regions
 from tfeff.data.dataset import Dataset
 from tfeff.data.images import decoding
@@ -174,14 +175,18 @@ def predicted_rows(report: DetectionReport, found: Sequence[Detections], images:
     for number in np.flatnonzero(accepted):
         kind, image = int(errors.kind[number]), int(matching.image[number])
         target = matching.best_object[number] if kind == NO_ERROR else errors.target[number]
+        box, overlap = found[image].boxes_yxyx[matching.index[number]], None
+        if kind in (NO_ERROR, BOX):
+            shown = images.objects[image].boxes_yxyx[matching.object_index[target]]
+            overlap = round(float(iou(box[None], shown[None])[0, 0]), 4)
         row(
             image,
-            found[image].boxes_yxyx[matching.index[number]],
+            box,
             int(matching.object_label[target]) if target >= 0 else -1,
             OUTCOMES[kind],
             prediction=names[matching.label[number]],
             score=round(float(matching.score[number]), 4),
-            iou=round(float(matching.best_overlap[number]), 4) if kind in (NO_ERROR, BOX) else None,
+            iou=overlap,
         )
     for number in np.flatnonzero(_not_found(report)):
         image = int(matching.object_image[number])

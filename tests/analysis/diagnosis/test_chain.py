@@ -25,8 +25,9 @@ from tests.thoroughness import thorough
 from tfeff import config
 from tfeff.analysis import diagnosis
 from tfeff.analysis.diagnosis import chain, preparation
-from tfeff.analysis.quality import examine, survey
-from tfeff.data.dataset import evenly_spaced
+from tfeff.analysis.quality import Survey, examine, survey
+from tfeff.data.dataset import Dataset, Objects, evenly_spaced
+from tfeff.data.images.storage import PixelArray
 from tfeff.errors import UserError
 
 Splits = dict[str, list[Drawing]]
@@ -62,6 +63,21 @@ def test_sizes_that_are_only_stated_in_swapped_order_are_a_note(tmp_path: Path) 
     found = examined(name)
     assert found.broken == []
     assert any("in swapped order" in note.what for link in found.links for note in link.notes)
+
+
+def test_boxes_and_objects_of_tiles_are_those_of_whole_images(tmp_path: Path) -> None:
+    """Most tiles are empty; what is wrong with a box does not show in them."""
+    splits = {split: drawings(12, seed, size=(256, 256), objects=1) for split, seed in (("train", 1), ("val", 2))}
+    name = write_voc(tmp_path, splits)
+    tiled = "data.tile=64", "task.name=yolo", "model.resolution=64"
+    healthy = {link.name: link for link in examined(name, *tiled).links}
+    assert [healthy[name].status for name in ("boxes", "classes", "objects")] == ["fine"] * 3
+    assert healthy["objects"].measured["examples"] == {"train": 12, "validation": 12}
+    write_voc(
+        tmp_path, everywhere(splits, lambda each: each.boxes(lambda box: tuple(box + np.array([3000, 0, 3000, 0]))))
+    )
+    broken = {link.name: link for link in examined(name, *tiled).links}
+    assert any("lie outside their images" in fault.what for fault in broken["boxes"].faults)
 
 
 def in_voc(change: Callable[[Drawing], Drawing], size: tuple[int, int] = (96, 128)) -> Write:
@@ -549,6 +565,26 @@ def test_a_corrupt_image_may_be_the_only_one_of_its_class_in_a_sample(image_fold
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match="none of the 140 examined images can be read"):
         preparation.prepare(subject, survey(subject.train, 1000))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, 2), (5, 3), (12, 3), (99, 3)])
+def test_samples_of_images_most_of_which_show_nothing_have_those_with_objects(count: int, expected: int) -> None:
+    boxes, unset = np.array([[0, 0, 4, 4]], np.float32), np.zeros(1, bool)
+    one = Objects(boxes, np.zeros(1, np.int32), unset, unset)
+    shows = {7, 8, 30}
+    images = Dataset(
+        "pets",
+        ("cat",),
+        [str(index) for index in range(40)],
+        PixelArray(np.zeros((40, 8, 8, 3), np.uint8), ""),
+        objects=[one if index in shows else one.take(np.zeros(0, np.int64)) for index in range(40)],
+        sizes=np.full((40, 2), 8, np.int32),
+    )
+    readable = Survey(images, 40, [index for index in range(40) if index != 5])
+    found = preparation._sample(readable, count).tolist()
+    assert found == sorted(set(found) - {5})
+    assert len(found) == min(count, 39)
+    assert len(shows & set(found)) == expected
 
 
 def test_readable_images_are_not_decoded_to_find_corrupt_ones(

@@ -66,6 +66,19 @@ def test_nothing_is_wrong_if_all_is_found() -> None:
     assert broken(predictions(passed={}, found=True), predictions(passed={}, found=True, seed=1)) == []
 
 
+def test_without_objects_in_the_training_images_nothing_is_checked() -> None:
+    nothing, none = Objects(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), *[np.zeros(0, bool)] * 2), np.zeros(0)
+    train = DetectorPredictions(0.001, 0.3)
+    detections = Detections(np.zeros((0, 4), np.float32), none.astype(np.int32), none)
+    train.add(nothing, np.array([[0, 0, 9, 9]], np.float32), np.array([[0.1]]), detections, None, (64, 64))
+    link = predicted_objects.check_detector(task(), {"train": train}, NAMES, COUNTS)
+    assert (link.status, link.skipped) == ("not checked", "no object in the examined images")
+    assert predicted_objects.learned(train) is None
+    train.finite = False
+    assert predicted_objects.learned(train) is False
+    assert predicted_objects.check_detector(task(), {"train": train}, NAMES, COUNTS).status == "broken"
+
+
 @pytest.mark.parametrize("stage", ONE_STAGE)
 def test_the_stage_that_loses_the_objects_is_named(stage: DetectionStage) -> None:
     after = ONE_STAGE[ONE_STAGE.index(stage) :]
@@ -115,6 +128,33 @@ def test_memorized_training_images() -> None:
         predictions(passed={}, found=True), predictions(passed=dict.fromkeys(ONE_STAGE[1:], 0.1), found=False)
     )
     assert "validation: recall is 10 %" in fault
+
+
+@pytest.mark.parametrize(
+    ("said", "box"),
+    [
+        ("x and y of the boxes are swapped", [55, 10, 95, 20]),
+        ("the boxes are upside down", [80, 55, 90, 95]),
+        ("the boxes are mirrored", [10, 5, 20, 45]),
+        # The top right corner of an image turns to its bottom right clockwise, and to its top left counterclockwise.
+        ("the boxes were drawn on images rotated by 90 degrees clockwise", [55, 80, 95, 90]),
+        ("the boxes were drawn on images rotated by 90 degrees counterclockwise", [5, 10, 45, 20]),
+        # (center, size) as (corner, size), and the reverse.
+        ("the boxes are written with their centers, but read with their corners", [15, 75, 25, 115]),
+        ("the boxes are written with their corners, but read with their centers", [5, 35, 15, 75]),
+    ],
+)
+def test_it_is_said_how_boxes_of_a_split_differ_from_those_of_the_training(said: str, box: list[float]) -> None:
+    none, label, size = np.zeros(1, bool), np.zeros(1, np.int32), (100, 100)
+    learned = np.array([[10, 55, 20, 95]], np.float32)
+    by_role = {"train": learned, "validation": np.array([box], np.float32)}
+    result = {role: DetectorPredictions(0.001, 0.3) for role in by_role}
+    detections = Detections(learned, label, np.array([0.9], np.float32))
+    for role, boxes in by_role.items():
+        for _ in range(30):
+            result[role].add(Objects(boxes, label, none, none), learned, np.array([[0.9]]), detections, None, size)
+    (fault,) = broken(result["train"], result["validation"])
+    assert fault.startswith(f"validation: {said}, compared with train")
 
 
 @pytest.mark.slow

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.analysis.diagnosis.drawn_objects import drawings, write_coco
+from tests.analysis.diagnosis.drawn_objects import drawings, write_coco, write_yolo
 from tfeff import config, selection
 from tfeff.analysis import diagnosis
+from tfeff.analysis.diagnosis import chain
+from tfeff.analysis.quality import examine, survey
 from tfeff.data.dataset import Dataset
 from tfeff.errors import UserError
 from tfeff.training import Workdir
@@ -68,6 +70,40 @@ def test_images_of_a_run(data: dict, folder: Path, tmp_path: Path) -> None:
     expected = set(map(str, chosen.validation.dataset.ids))
     assert validated >= expected if "validation_examples" in data else validated == expected
     assert not trained & validated
+
+
+@pytest.mark.parametrize("redrawn", [False, True])
+def test_defects_of_a_split_with_held_out_images_count_once(redrawn: bool, tmp_path: Path) -> None:
+    name = write_yolo(tmp_path, {"train": drawings(24, 1)})
+    labels = sorted((tmp_path / "labels" / "train").iterdir())
+    for path in labels[:4]:
+        path.write_text(path.read_text() + path.read_text().splitlines()[0] + "\n1 2\n")
+    (tmp_path / "labels" / "train" / "missing.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    given = [
+        "model.resolution=64",
+        "training.batch_size=4",
+        f"data.source={name}",
+        "data.validation_fraction=0.5",
+        "data.train_split=train",
+    ]
+    settings = config.override(config.Experiment(), ["task.name=yolo", *given, "data.test_split=none"])
+    (tmp_path / "run").mkdir()
+    begin(settings, tmp_path / "run")
+    if redrawn:
+        (tmp_path / "images" / "train" / f"{labels[-1].stem}.png").unlink()
+        labels[-1].unlink()
+    subject = diagnosis.open_run(tmp_path / "run")
+    assert list(subject.splits) == ["train", "validation"]
+    assert sum(map(len, subject.splits.values())) == 24 - redrawn
+    quality = examine({role: survey(each, 1000) for role, each in subject.splits.items()})
+    images, _, boxes, *_ = chain.examine_images(subject, quality)
+    total = sum(len(path.read_text().splitlines()) for path in labels if path.exists()) - 4
+    measured = [finding.measured for finding in boxes.findings if finding.measured.keys() <= {"objects", "of"}]
+    assert sorted(measured, key=len) == [{"objects": 4}, {"objects": 4, "of": total}]
+    (orphans,) = [finding.measured for finding in images.findings]
+    assert orphans == {"objects": 1}
+    counted = [each.defects.counts["repeated object"] for each in diagnosis.with_defects_once(subject.splits).values()]
+    assert counted == [4, 0]
 
 
 def names(images: Dataset) -> set[str]:

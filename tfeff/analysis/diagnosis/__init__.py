@@ -2,6 +2,6 @@
 
 from tfeff.analysis.diagnosis.chain import diagnose
 from tfeff.analysis.diagnosis.finding import Diagnosis, Finding, Link
-from tfeff.analysis.diagnosis.subject import Subject, open_dataset, open_run
+from tfeff.analysis.diagnosis.subject import Subject, open_dataset, open_run, with_defects_once
 
-__all__ = ["Diagnosis", "Finding", "Link", "Subject", "diagnose", "open_dataset", "open_run"]
+__all__ = ["Diagnosis", "Finding", "Link", "Subject", "diagnose", "open_dataset", "open_run", "with_defects_once"]

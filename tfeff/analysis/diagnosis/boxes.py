@@ -53,10 +53,12 @@ INVALID = {
 def check_boxes(box_format: tuple[str, str] | None, splits: Mapping[str, Dataset]) -> Link:
     """Checks the boxes; `box_format`: how they were read, see `Source.box_format`."""
     by_role = {role: Annotations.of(images) for role, images in splits.items()}
-    found: dict[str, Finding] = {}
+    totals, found = Counter[int](), dict[str, Finding]()
+    for annotations in by_role.values():
+        totals[id(annotations.images.defects)] += annotations.count  # parts of one split share its defects
     reading = None if box_format is None else Reading(*box_format)
     for role, annotations in by_role.items():
-        for finding in _findings(annotations, reading):
+        for finding in _findings(annotations, reading, totals[id(annotations.images.defects)]):
             found.setdefault(finding.what, replace(finding, role=role))  # not again for each split
     findings = list(found.values())
     if not any(finding.broken for finding in findings):
@@ -76,8 +78,9 @@ def check_boxes(box_format: tuple[str, str] | None, splits: Mapping[str, Dataset
     )
 
 
-def _findings(annotations: Annotations, reading: Reading | None) -> list[Finding]:
-    findings = list(_invalid_lines(annotations))
+def _findings(annotations: Annotations, reading: Reading | None, total: int) -> list[Finding]:
+    """Returns findings of one split; `total`: number of boxes of the split that its defects are of."""
+    findings = list(_invalid_lines(annotations.images, total))
     if not annotations.count:
         return findings
     findings += _sideways(annotations)
@@ -91,19 +94,18 @@ def _findings(annotations: Annotations, reading: Reading | None) -> list[Finding
             or list(_better_alternative(annotations, reading))
             or [*_wrong_sizes(annotations), *_in_a_corner(annotations)]
         )
-    return [*findings, *_placeholders(annotations), *_sharing_a_box(annotations)]
+    return [*findings, *_placeholders(annotations), *_sharing_a_box(annotations.images, total)]
 
 
-def _invalid_lines(annotations: Annotations) -> Iterator[Finding]:
-    """Yields annotations from which no box could be read."""
-    defects = annotations.images.defects
+def _invalid_lines(images: Dataset, boxes: int) -> Iterator[Finding]:
+    """Yields annotations from which no box could be read; `boxes`: number of the others."""
+    defects = images.defects
     for kind, fix in INVALID.items():
         count = defects.counts[kind]
-        total = annotations.count + count
         if count:
             yield Finding(
-                what=f"{share(count, total, 'objects')}: {kind}.",
-                broken=count > limit("damaged_boxes") * total,
+                what=f"{share(count, boxes + count, 'objects')}: {kind}.",
+                broken=count > limit("damaged_boxes") * (boxes + count),
                 measured={"objects": count},
                 evidence=defects.examples[kind],
                 fix=fix,
@@ -393,16 +395,16 @@ _SAME_BOX = (
 """Defects of objects that share a box: kind, what is wrong, what to do."""
 
 
-def _sharing_a_box(annotations: Annotations) -> Iterator[Finding]:
-    """Yields objects with the box of another one in their image."""
-    defects = annotations.images.defects
+def _sharing_a_box(images: Dataset, boxes: int) -> Iterator[Finding]:
+    """Yields objects with the box of another one in their image; `boxes`: number of all."""
+    defects = images.defects
     for kind, problem, fix in _SAME_BOX:
         count = defects.counts[kind]
         if count:
             yield Finding(
-                what=f"{share(count, annotations.count, 'objects')} {problem}",
-                broken=count > limit("duplicate_objects") * annotations.count,
-                measured={"objects": count, "of": annotations.count},
+                what=f"{share(count, boxes, 'objects')} {problem}",
+                broken=count > limit("duplicate_objects") * boxes,
+                measured={"objects": count, "of": boxes},
                 evidence=defects.examples[kind],
                 fix=fix,
             )

@@ -24,7 +24,7 @@ from tfeff.analysis.diagnosis.objects import check_objects
 from tfeff.analysis.diagnosis.page import write_page
 from tfeff.analysis.diagnosis.preparation import check_preparation
 from tfeff.analysis.diagnosis.splits import check_splits
-from tfeff.analysis.diagnosis.subject import TRAIN, Subject
+from tfeff.analysis.diagnosis.subject import TRAIN, Subject, with_defects_once
 from tfeff.analysis.diagnosis.suspects import Suspects
 from tfeff.analysis.quality import Quality, examine, survey
 from tfeff.data.dataset import Dataset, evenly_spaced
@@ -129,7 +129,7 @@ def _examined(
     subject: Subject, quality: Quality, split: str | None, reporter: Reporter
 ) -> tuple[list[Link], dict[str, Figure], Suspects]:
     """Returns the links, the figures by name, and the suspects of a trained network."""
-    settings, figures, suspected = subject.settings, _dataset_figures(subject.splits), Suspects()
+    settings, figures, suspected = subject.settings, _dataset_figures(subject.annotated), Suspects()
     reporter.say("checking annotations ...")
     links = examine_images(subject, quality)
     if settings is None:
@@ -168,18 +168,24 @@ def _examined(
 
 
 def examine_images(subject: Subject, quality: Quality) -> list[Link]:
-    """Returns the links of the dataset: images, their quality, boxes, classes, objects, splits."""
-    settings, by_role = subject.settings, subject.splits
+    """Returns the links of the dataset: images, their quality, boxes, classes, objects, splits.
+
+    Boxes, classes and objects are those of whole images, not of their tiles.
+    """
+    settings, by_role, annotated = subject.settings, subject.splits, subject.annotated
     skips = settings is not None and settings.data.corrupt_images == "skip"
-    links = [check_images(by_role, quality.surveys, subject.lost, skips=skips), check_quality(quality)]
+    links = [
+        check_images(with_defects_once(by_role), quality.surveys, subject.lost, skips=skips),
+        check_quality(quality),
+    ]
     if subject.detects:
-        links.append(check_boxes(subject.source.box_format, by_role))
+        links.append(check_boxes(subject.source.box_format, annotated))
     balanced = settings is not None and (
         settings.data.class_balanced or settings.task.images_drawn_together is not None
     )
-    objects = check_objects(by_role, balanced=balanced)
+    objects = check_objects(annotated, balanced=balanced)
     open_set = settings is not None and settings.task.OPEN_SET
-    return [*links, check_classes(by_role, open_set=open_set), objects, check_splits(by_role, quality)]
+    return [*links, check_classes(annotated, open_set=open_set), objects, check_splits(by_role, quality)]
 
 
 def _dataset_figures(splits: Mapping[str, Dataset]) -> dict[str, Figure]:

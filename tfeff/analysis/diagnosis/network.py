@@ -32,6 +32,7 @@ PREDICTED = 256
 EXPLAINED = 6
 """Detections that are explained."""
 UNABLE = "The network predicts even its training images badly, so it cannot show which annotations are wrong."
+WITHOUT_OBJECTS = "The examined training images have no objects, so the network cannot show which boxes are wrong."
 """Why there are no suspects."""
 
 _Predictions = tuple[Link, bool | None, dict[str, Figure], Suspects]
@@ -139,7 +140,7 @@ def _predict_objects(
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
     learned = predicted_objects.learned(predictions[TRAIN])
-    suspected = Suspects(why_none="" if learned else UNABLE)
+    suspected = Suspects(why_none="" if learned else WITHOUT_OBJECTS if learned is None else UNABLE)
     if learned and all(each.finite for each in predicted.values()):
         suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, figures, suspected

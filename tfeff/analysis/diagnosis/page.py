@@ -64,11 +64,12 @@ def write_page(
     def drawn(*names: str) -> list[html.Part]:
         return [html.figure(figures[name], FIGURES[name]) for name in names if name in figures]
 
+    annotated = {role: images.uncut for role, images in splits.items()}
     boxes = any(images.has_objects for images in splits.values())
     sections: dict[str, Sequence[html.Part]] = {
         "What is wrong": [*_links(diagnosis)],
-        "Images and classes": [*_annotated(splits), *_classes(splits, quality, figures)],
-        "Boxes": _boxes(splits, figures),
+        "Images and classes": [*_annotated(annotated), *_classes(splits, quality, figures)],
+        "Boxes": _boxes(annotated, figures),
         "Copies": [*_copies(quality)],
         "Odd images": [*_odd(quality)],
         "Groups that splits separate": [*_groups(quality)],

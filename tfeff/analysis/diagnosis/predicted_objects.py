@@ -71,20 +71,22 @@ CAUSES = {
 }
 """Why a stage loses objects, and what to do."""
 BOX_CHANGES: dict[str, Callable[[Floats], Floats]] = {
-    "x and y are swapped": alternatives.swapped,
-    "they are upside down": alternatives.upside_down,
-    "they are mirrored": alternatives.mirrored,
-    # The inverse changes: from the boxes of the training to those of the split.
-    "they are rotated by 90 degrees clockwise": alternatives.counterclockwise,
-    "they are rotated by 90 degrees counterclockwise": alternatives.clockwise,
-    "they are corners read as centers": lambda b: np.concatenate(
+    "x and y of the boxes are swapped": alternatives.swapped,
+    "the boxes are upside down": alternatives.upside_down,
+    "the boxes are mirrored": alternatives.mirrored,
+    **{
+        f"the boxes were drawn on images rotated by 90 degrees {direction}": turned
+        for direction, turned in alternatives.ROTATIONS.items()
+    },
+    "the boxes are written with their centers, but read with their corners": lambda b: np.concatenate(
         [(3 * b[:, :2] - b[:, 2:]) / 2, (b[:, :2] + b[:, 2:]) / 2], axis=1
     ),
-    "they are centers read as corners": lambda b: np.concatenate(
+    "the boxes are written with their corners, but read with their centers": lambda b: np.concatenate(
         [(b[:, :2] + b[:, 2:]) / 2, (3 * b[:, 2:] - b[:, :2]) / 2], axis=1
     ),
 }
-"""How the boxes of a split, relative to the image, can differ from those of the training."""
+"""How the boxes of a split can differ from those of the training -> converts them, relative to the image, to boxes like
+those of the training."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ class DetectorPredictions:
         labels: labels of the objects, int [n].
         passed: stage -> bool [n], whether each object has passed it; without PROPOSED for one-stage detectors.
         localized: int [n], the class of the best detection on each object, -1 if there is none.
-        found_if_changed: key of BOX_CHANGES -> number of objects that detections find if their boxes are changed so.
+        found_if_corrected: key of BOX_CHANGES -> number of objects that detections find after the conversion.
         on_objects: highest score of each box on an object.
         on_background: highest score of each box on the background.
         highest: the highest score of all boxes.
@@ -111,7 +113,7 @@ class DetectorPredictions:
     labels: list[int] = field(default_factory=list)
     passed: dict[DetectionStage, list[bool]] = field(default_factory=dict)
     localized: list[int] = field(default_factory=list)
-    found_if_changed: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOX_CHANGES, 0))
+    found_if_corrected: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOX_CHANGES, 0))
     on_objects: list[float] = field(default_factory=list)
     on_background: list[float] = field(default_factory=list)
     highest: float = 0.0
@@ -193,7 +195,7 @@ class DetectorPredictions:
         relative = relative_from_yxyx(objects.boxes_yxyx.astype(np.float64), size)
         for name, change in BOX_CHANGES.items():
             overlaps = iou(strong, yxyx_from_relative(change(relative), size))
-            self.found_if_changed[name] += int((overlaps >= OVERLAP).any(axis=0).sum())
+            self.found_if_corrected[name] += int((overlaps >= OVERLAP).any(axis=0).sum())
 
     def recall(self) -> dict[DetectionStage, float]:
         """Returns the share of objects that passed each stage."""
@@ -296,12 +298,15 @@ def check_detector(
                 for role, each in predictions.items()
             },
         },
+        skipped="no object in the examined images" if learned(train) is None else "",
     )
 
 
-def learned(train: DetectorPredictions) -> bool:
-    """Returns whether a detector finds its training objects."""
-    return train.finite and bool(train.labels) and train.mean_ap >= limit("low_ap")
+def learned(train: DetectorPredictions) -> bool | None:
+    """Returns whether a detector finds its training objects; None if the examined training images have none."""
+    if train.finite and not train.labels:
+        return None
+    return train.finite and train.mean_ap >= limit("low_ap")
 
 
 def _on_train(task: ObjectDetectionTask, train: DetectorPredictions) -> Iterator[Finding]:
@@ -374,13 +379,13 @@ def _on_split(
         found = predicted_labels.best_permutation(labels[on], predicted[on], len(names))
         finding = predicted_labels.finding(role, found, names)
         findings += [finding] if finding else []
-    change, explained = max(each.found_if_changed.items(), key=lambda item: item[1])
+    change, explained = max(each.found_if_corrected.items(), key=lambda item: item[1])
     if explained >= limit("low_recall") * total and on.sum() < limit("changed_boxes") * explained:
         findings.append(
             Finding(
                 role=role,
-                what=f"detections match the boxes of this split only if {change}.",
-                measured={"found_as_they_are": int(on.sum()), "found_if_so": explained, "objects": total},
+                what=f"{change}, compared with train: detections match them only if this is corrected.",
+                measured={"found_as_they_are": int(on.sum()), "found_if_corrected": explained, "objects": total},
                 fix=f"write the boxes of {role} as those of train",
             )
         )

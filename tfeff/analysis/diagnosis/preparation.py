@@ -115,7 +115,9 @@ def _normalized(
 
 
 def cached(wanted: selection.Request, survey: Survey, count: int) -> ImageCache:
-    """Returns some readable images of a split, evenly spaced, decoded at the size at which training loads them.
+    """Returns some readable images of a split, decoded at the size at which training loads them.
+
+    They are evenly spaced; if most images have no objects, half of them have, as far as there are so many.
 
     Args:
         survey: the examined images of the split.
@@ -126,12 +128,24 @@ def cached(wanted: selection.Request, survey: Survey, count: int) -> ImageCache:
     """
     if not len(survey):
         raise UserError(f"{survey.images.name}: none of the {survey.examined:,} examined images can be read")
-    sample = survey.images.take(np.array(survey.indices)[evenly_spaced(len(survey), count)])
+    sample = survey.images.take(_sample(survey, count))
     data = replace(wanted.data, corrupt_images="skip", cache="memory" if len(sample) <= KEPT else "none")
     size, unlabeled = selection.image_size(wanted, survey.images), replace(sample, labels=sample.labels[:0])
     # Without labels, since a class without images is an error, but may be missing in a sample.
     found = selection.cache(replace(wanted, data=data), unlabeled, size, lambda *_: None, readable=True)
     return replace(found, dataset=sample.take(found.rows))
+
+
+def _sample(survey: Survey, count: int) -> npt.NDArray[np.int64]:
+    """Returns places in the split of some images, int64 [m], rising; see `cached`."""
+    images, readable = survey.images, np.array(survey.indices)
+    if images.has_objects:
+        shows = np.array([not images.objects[index].ignored.all() for index in survey.indices])
+        if 2 * shows.sum() < len(shows):
+            shown, others = readable[shows], readable[~shows]
+            shown = shown[evenly_spaced(len(shown), (count + 1) // 2)]
+            return np.sort(np.concatenate([shown, others[evenly_spaced(len(others), count - len(shown))]]))
+    return readable[evenly_spaced(len(readable), count)]
 
 
 def check_preparation(subject: Subject, prepared: PreparedImages | str, survey: Survey) -> Link:

@@ -45,6 +45,11 @@ class Subject:
         """The training images."""
         return self.splits[TRAIN]
 
+    @cached_property
+    def annotated(self) -> dict[str, Dataset]:
+        """Images by role, as they are annotated: not their tiles, but the images that these were cut from."""
+        return {role: images.uncut for role, images in self.splits.items()}
+
     @property
     def detects(self) -> bool:
         """Whether images have objects with boxes."""
@@ -122,6 +127,15 @@ class Subject:
     def description(self) -> Any:
         """The description of the network."""
         return self.plan.network
+
+
+def with_defects_once(splits: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Returns the splits; if some are parts of one split, only the first part has its defects."""
+    found, known = dict[str, Dataset](), set[int]()
+    for role, images in splits.items():
+        found[role] = replace(images, defects=Defects()) if id(images.defects) in known else images
+        known.add(id(images.defects))
+    return found
 
 
 def open_dataset(name: str, overrides: Sequence[str], base: config.Experiment | None = None) -> Subject:
