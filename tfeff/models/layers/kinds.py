@@ -229,7 +229,7 @@ KINDS: dict[str, Kind] = {
     "standardize": Kind(Standardize, NOTHING, "none"),
     "embedding": Kind(L.Embedding, INPUT, "none"),
     # Elementwise layers.
-    "rescaling": Kind(Rescaling, NOTHING, shape=_same),
+    "rescaling": Kind(L.Rescaling, NOTHING, shape=_same, create=Rescaling),
     "activation": Kind(L.Activation, NOTHING, shape=_same, create=Activation),
     "add": Kind(L.Add, NOTHING, shape=_first, merges=True),
     "multiply": Kind(L.Multiply, INPUT, shape=_first, merges=True),
