@@ -152,8 +152,10 @@ def _search(settings: config.Search, directory: Path, processes: "Executor", tra
 
     with open_store(directory, settings) as store:
         study = prepare(settings, Clock(store, processes, say), directory / FOLDER)
-        say(f"{text(study.found)}\n{report.candidates(study, directory)}")
-        if flags.FLAGS.dry_run:
+        dry_run = flags.FLAGS.dry_run
+        keeps = dry_run and (directory / "result.json").exists()  # whose files belong together
+        say(f"{text(study.found)}\n{report.candidates(study, None if keeps else directory)}")
+        if dry_run:
             say(report.forecast(study, forecast(study, store, processes), processes.slots))
             return
         with tracking() as mirror:

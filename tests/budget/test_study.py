@@ -228,6 +228,16 @@ def test_multiply_adds_of_the_budget_are_the_target_of_the_objective(settings):
         prepare(config.replaced(weighted, {"budget.macs": None}), Exact())
 
 
+def test_smaller_networks_compete_if_the_objective_may_prefer_them(settings):
+    changes = {"candidates.widths": (1.0, 0.7, 0.5), "candidates.resolutions": (1.0, 0.5), "budget.macs": "50M"}
+    accuracy = config.replaced(settings, changes)
+    weighted = config.replaced(accuracy, {"objective.exponent": -0.07})
+    found, more = (prepare(each, Exact()) for each in (accuracy, weighted))
+    assert "larger" in {fate.stage for fate in found.fates.values()}
+    assert "larger" not in {fate.stage for fate in more.fates.values()}
+    assert set(found.shortlist) < set(more.shortlist)
+
+
 def test_images_of_a_group_count_as_one(settings):
     study = prepare(settings, Exact())
     images = study.examples[1]

@@ -64,6 +64,8 @@ def test_values_do_not_depend_on_the_order_of_the_axes() -> None:
         ({"axes": ("model.dropout=0|0.1", "model.dropout=0.2|0.3")}, "each key once"),
         ({"axes": ("seed=0|1",)}, "seed must be the same"),
         ({"axes": ("data.train_split=train|test",)}, "data.train_split must be the same"),
+        ({"axes": ("training.keep=last|best",)}, "training.keep must be the same"),
+        ({"axes": ("training.early_stopping_epochs=none|2",)}, "training.early_stopping_epochs must be the same"),
         ({"axes": ("training.epochs=5|10",)}, "training.epochs must be the same"),
         ({"axes": ("member.phi=0|1",)}, "member.phi cannot vary"),
         ({"axes": ("optimizer.learning_rate=0.1|0.10",)}, "0.10 is the same value as 0.1"),

@@ -35,6 +35,30 @@ def photographs(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_student_does_not_resume_with_another_teacher(tmp_path):
+    first = training.train(experiment("training.epochs=1"), tmp_path / "teacher")
+    settings = experiment(f"task.teacher.runs={first.path}")
+    training.train(settings, tmp_path / "student", until_epoch=1)
+    training.train(experiment("training.epochs=2"), first.path)
+    with pytest.raises(UserError, match=r"task\.teacher\.runs: .*teacher has other weights than when this run began"):
+        training.train(settings, tmp_path / "student")
+
+
+@pytest.mark.slow
+def test_images_without_labels_have_an_order_of_their_own(tmp_path, teacher, photographs, monkeypatch):
+    pipeline, seeds = training.Plan.training_pipeline, []
+
+    def recorded(self, *arguments, **options):
+        seeds.append(self.settings.seed)
+        return pipeline(self, *arguments, **options)
+
+    monkeypatch.setattr(training.Plan, "training_pipeline", recorded)
+    changes = f"task.teacher.runs={teacher.path}", f"data.unlabeled=folder:{photographs}", "training.epochs=1"
+    training.train(experiment(*changes), tmp_path / "student")
+    assert len(set(seeds)) == len(seeds) == 2
+
+
+@pytest.mark.slow
 def test_a_teacher_is_imitated_alone(tmp_path, teacher):
     settings = experiment(f"task.teacher.runs={teacher.path}", "task.teacher.weight=1", "training.epochs=6")
     rows = training.train(settings, tmp_path / "student").rows()

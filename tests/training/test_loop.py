@@ -49,10 +49,17 @@ def assert_same_arrays(first, second):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("last", [3, 7])
-def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last):
-    """The run stops before the validation, which the resumed run makes up for."""
-    settings = experiment("training.deterministic=true")
+@pytest.mark.parametrize(
+    ("last", "overrides"),
+    [
+        (3, ()),
+        (7, ()),
+        (3, ("optimizer.frozen=stem*,stage1*", "optimizer.unfreeze=1=stage1*", "training.validation_epochs=2")),
+    ],
+)
+def test_a_signal_in_the_last_step_of_an_epoch(tmp_path, monkeypatch, last, overrides):
+    """The run stops before the validation, which the resumed run makes up for, also if layers are then unfrozen."""
+    settings = experiment("training.deterministic=true", *overrides)
     whole = training.train(settings, tmp_path / "whole")
     update, steps = Step.train, []
 
@@ -217,6 +224,15 @@ def test_a_continued_run_leaves_nothing_of_its_earlier_end(tmp_path):
     assert all((tmp_path / name).exists() for name in listed)
     training.train(experiment("training.epochs=3"), tmp_path)
     assert not [name for name in listed if (tmp_path / name).exists()]
+
+
+def test_a_first_training_removes_nothing_that_it_did_not_write(tmp_path):
+    mine = [tmp_path / name for name in ("figures/mine.png", "teachers/lite/config.json", "saved_model/notes.txt")]
+    for path in mine:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    training.train(experiment("training.epochs=1"), tmp_path)
+    assert all(path.is_file() for path in mine)
 
 
 def test_a_signal_at_the_end_is_not_lost(tmp_path, monkeypatch):

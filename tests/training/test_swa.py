@@ -35,12 +35,13 @@ def caches() -> selection.SplitCaches:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("parts", [1, 2])
 def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
-    caches: selection.SplitCaches, tmp_path: Path
+    caches: selection.SplitCaches, tmp_path: Path, parts: int
 ) -> None:
-    weights = []
+    settings, weights = config.override(SETTINGS, [f"training.accumulation_steps={parts}"]), []
     for epoch in range(1, 6):
-        workdir = training.train(SETTINGS, tmp_path, until_epoch=epoch, caches=caches, tensorboard=False)
+        workdir = training.train(settings, tmp_path, until_epoch=epoch, caches=caches, tensorboard=False)
         latest = workdir.checkpoints.latest()
         assert latest is not None
         weights.append(checkpoint.load(latest)[0])
@@ -60,8 +61,9 @@ def test_the_result_is_the_mean_over_epochs_with_recomputed_batch_statistics(
     pipeline = training.Plan.of(SETTINGS).training_pipeline(images, network.size)
     found = []
     for batch in pipeline.training_batches(5, 4 * pipeline.steps_per_epoch):
-        values = [each.numpy() for each in inputs(batch["image"], training=True)]
-        found.append([[each.mean((0, 1, 2)), each.var((0, 1, 2))] for each in values])
+        for part in np.split(batch["image"].numpy(), parts):
+            values = [each.numpy() for each in inputs(part, training=True)]
+            found.append([[each.mean((0, 1, 2)), each.var((0, 1, 2))] for each in values])
     for index, (mean, variance) in enumerate(statistics):
         expected = np.mean([batch[index] for batch in found], axis=0)
         np.testing.assert_allclose(mean, expected[0], rtol=1e-4, atol=1e-5)
@@ -97,11 +99,11 @@ def test_a_signal_while_batch_statistics_are_computed_loses_no_training(
         steps.append(step)
         return update(self, batch, step=step, learning_rate=learning_rate)
 
-    def signalling(self: WeightAveraging, loop: Loop, batch: Batch) -> None:
+    def signalling(self: WeightAveraging, loop: Loop, batch: Batch, part: int) -> None:
         passes.append(loop.state.step)
         if len(passes) == 1:
             signal.raise_signal(signal.SIGTERM)
-        renew(self, loop, batch)
+        renew(self, loop, batch, part)
 
     monkeypatch.setattr(Step, "train", recorded)
     monkeypatch.setattr(WeightAveraging, "_run", signalling)

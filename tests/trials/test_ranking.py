@@ -169,6 +169,14 @@ def test_a_ranking_in_words():
     )
 
 
+def test_folds_on_which_every_training_failed_count():
+    rows, blocks = {"a": {(0, 0): 0.7, (2, 0): 0.8}}, [(fold, seed) for fold in range(4) for seed in range(2)]
+    assert "Beware: its training failed on 2 of 4 folds." in rank(rows, {"a": 1.0}, blocks=blocks).sentence
+    assert "Beware" not in rank(rows, {"a": 1.0}).sentence
+    rows["b"] = {(0, 0): 0.6, (1, 0): 0.6}
+    assert "Beware: its training failed on 2 of 4 folds." in rank(rows, {"a": 1.0, "b": 1.0}, blocks=blocks).sentence
+
+
 def test_candidates_without_common_folds_are_not_compared():
     # c02 succeeded on another, easy fold only.
     values = np.array([[0.70, 0.72, 0.0], [0.71, 0.70, 0.0], [0.0, 0.0, 0.95]])

@@ -47,6 +47,13 @@ def test_a_shorter_trial_decays_its_learning_rate_at_the_same_shares(schedule):
     assert len(set(rates[0])) > 3
 
 
+def test_the_phases_of_a_shorter_trial_take_the_same_shares():
+    overrides = ("training.epochs=12", "schedule.warmup_epochs=3", "training.swa_epochs=4", "task.plain_epochs=2")
+    short = Trial(config.override(EXPERIMENT, overrides)).of_length(6).experiment
+    assert (short.training.epochs, short.schedule.warmup_epochs) == (6, 1.5)
+    assert (short.training.swa_epochs, short.task.plain_epochs) == (2, 1)
+
+
 def test_the_result_is_the_row_of_the_weights_that_the_training_keeps():
     losses = {4: 0.5, 5: 0.1, 8: 0.4, 10: 0.6}
     rows = [

@@ -5,7 +5,7 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -409,7 +409,7 @@ class Competition:
                 probes[name] = each
         self.screened = {name: each.accuracy for name, each in probes.items()}
         best = max(self.screened.values(), default=0.0)
-        for name, (difference, half) in probing.clearly_worse(probes, self.spared).items():
+        for name, (difference, half) in self._worse_probes(probes).items():
             points = f"{100 * difference:.1f} ± {100 * half:.1f}"
             self.drop(name, "probe", f"its probe is {points} points below the best one, {percent(best, 1)}")
         if probes:
@@ -420,6 +420,10 @@ class Competition:
             )
         elif found and self.alive:
             self.runner.progress.say("every probe failed: only networks that start from random weights are left")
+
+    def _worse_probes(self, probes: Mapping[str, Probe]) -> Mapping[str, tuple[float, float]]:
+        """Returns what `probing.clearly_worse` does; none if the objective is not accuracy alone."""
+        return {} if self.study.objective.exponent else probing.clearly_worse(probes, self.spared)
 
     def _train_shortly(self) -> None:
         """Trains detectors for a part of their epochs on one fold.
@@ -642,7 +646,7 @@ class Competition:
         possible = [name for name in self.candidates if name not in self.fates or self.fates[name].stage in WORSE]
         by = {stage: [name for name in possible if self._stage_of(name) == stage] for stage in WORSE}
         probes = {name: self.time.probes[name] for name in possible if name in self.time.probes}
-        worse = probing.clearly_worse(probes, self.spared)
+        worse = self._worse_probes(probes)
         found = [name for name in by["probe"] if name not in worse]
         hopeless = self._hopeless(self.slack, [*self.alive, *by["race"]], "")
         found += [name for name in by["race"] if name not in hopeless]
@@ -772,6 +776,7 @@ class Competition:
             metric=self.study.objective.title,
             eliminated=len(self.candidates) - len(table) - failed - late,
             failed=failed,
+            blocks=blocks,
         )
 
 

@@ -25,7 +25,7 @@ from tfeff.models.cost.latency import LatencyFit, networks_to_time
 from tfeff.networks.catalog import BACKBONES
 from tfeff.reporting.tables import percent
 from tfeff.serving import timing
-from tfeff.serving.latencies import Latencies, this_machine, timing_flags
+from tfeff.serving.latencies import Latencies, environment, timing_flags
 from tfeff.trials.store import TrialStore
 
 SIZE_ERROR, DETECTOR_SIZE_ERROR = 0.02, 0.08
@@ -77,9 +77,7 @@ class Exports:
         }
         self._known = dict[Complexity, Costs]()  # measured costs
         self._baseline: Complexity | None = None
-        machine = this_machine()
-        words = [f"{key} {value}" for key, value in self._form.items()]
-        self._words = " ".join([*words, f"{machine['cores']} cores of {machine['processor']}"])
+        self._words = json.dumps(self._form | environment(), sort_keys=True)
 
     def estimated(self, networks: Sequence[Network], num_classes: int) -> Estimates:
         """Returns the latency and size of networks, as far as the budget bounds them, without exporting all of them.
@@ -282,7 +280,8 @@ class Exports:
                 )
                 untrained = dataclasses.replace(network.model, weights=None)  # as it is exported
                 description = zlib.crc32(repr((untrained, network.task)).encode())
-                fact = f"measured {network.id} {description:08x} {self._words}"
+                head = f"{num_classes} classes {experiment.data.channels} channels"
+                fact = f"measured {network.id} {description:08x} {head} {self._words}"
                 compute = functools.partial(measured, call, network.label)
                 try:
                     costs = self._store.cached(fact, compute)

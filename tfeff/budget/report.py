@@ -46,6 +46,7 @@ from tfeff.reporting import figure, html, tables
 from tfeff.reporting.spreadsheet import table_text
 from tfeff.reporting.tables import upper
 from tfeff.trials.intervals import grouped_summaries
+from tfeff.trials.ranking import HIGHEST
 
 GROWTH = (
     "The choice was also trained on a quarter and on half of the training images of each fold and, with time left, for "
@@ -281,7 +282,7 @@ def _page(
         "Labels or compute": _labels_or_compute(findings, directory, drawn),
         "Networks": [
             html.table(stages, "What became of all networks."),
-            html.table(list(table), "Those that competed."),
+            html.table(list(table), f"Those that competed. {HIGHEST}" if len(table) > 1 else "The one that competed."),
             *(
                 html.figure(directory / "figures" / f"{name}.svg", text)
                 for name, (_, text) in drawn.items()

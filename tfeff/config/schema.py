@@ -108,7 +108,8 @@ class Data(Section):
     video with `(video\\d+)_`, are never separated by folds, held-out parts and splits that are drawn. None: each image
     is on its own."""
     train_examples: Positive[int] | None = None
-    """Train on a random subset of this many images, stratified by class; of `crops:`, on theirs. None: all images."""
+    """Use a random subset of this many images of the training split, stratified by class, of which
+    `validation_fraction` is held out, too; of `crops:`, that of their images. None: all images."""
     folds: int | None = None
     """Number of folds for k-fold cross-validation on the training split; fold number `fold` is held out."""
     fold: NotNegative[int] = 0
@@ -348,7 +349,7 @@ class Training(Section):
     such multiples, too. Validation, evaluation and export keep `model.resolution`. (): train at that one."""
     feature_variants: Positive[int] | None = None
     """Compute the features of the frozen part of the network once, for this many augmented variants of each image, and
-    train the rest of the network on them (classification and localization). Requires `optimizer.frozen` for the first
+    train the rest of the network on them (not detectors). Requires `optimizer.frozen` for the first
     layers, such as `stem*,stage*`. The frozen part runs in inference mode, without its dropout and stochastic depth.
     None: compute them at each step."""
     recompute_statistics: bool = False

@@ -8,6 +8,8 @@ from tfeff.config.section import Positive, Section, TwoOrMore
 from tfeff.errors import UserError
 from tfeff.networks.backbones.given import Given
 
+LARGEST_RATIO = 1000
+"""Largest bound, as a multiple of the baseline's cost."""
 MEASURES = ("macs", "memory", "params", "latency")
 SINGLE = ("depth", "width", "resolution")
 """Scaling methods than which compound scaling is claimed to be better."""
@@ -42,8 +44,8 @@ class Budget(Section):
         if not self.bounds:
             self.wrong("macs", "a ratio; set at least one of macs, memory, params and latency")
         for name, ratio in self.bounds.items():
-            if not ratio > 1:
-                self.wrong(name, "above 1: a multiple of the baseline's cost")
+            if not 1 < ratio <= LARGEST_RATIO:
+                self.wrong(name, f"above 1 and at most {LARGEST_RATIO:,}: a multiple of the baseline's cost")
         if not 0 < self.tolerance < 0.5:
             self.wrong("tolerance", "between 0 and 0.5")
 

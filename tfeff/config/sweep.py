@@ -11,8 +11,17 @@ from tfeff.config.search import Allocation, Folds, Objective, Trials, check_tria
 from tfeff.config.section import Positive, Section, from_dict, names_first, parse, put, to_dict
 from tfeff.errors import UserError
 
-SHARED = ("seed", "task.name", "training.epochs", "training.validation_epochs", "training.monitor")
-"""Keys that must be the same for all candidates, or they could not be compared."""
+SHARED = (
+    "seed",
+    "task.name",
+    "training.epochs",
+    "training.validation_epochs",
+    "training.monitor",
+    "training.keep",
+    "training.early_stopping_epochs",
+)
+"""Keys that must be the same for all candidates, or they could not be compared: on the images by which candidates are
+compared, the best of several epochs wins against the last one."""
 FREE_OF_DATA = ("image_size", "channels", "class_balanced")
 """Keys of `data` that may vary, because they leave the choice of images the same."""
 

@@ -304,14 +304,14 @@ def trained_for_images(
     whole = chosen.get("training.epochs", base.training.epochs)
     epochs = max(1, round(pace * whole))
     if epochs != whole:
-        lengths = _lengths(task, base.optimizer, base.schedule, base.training, epochs / whole)
+        shorter = lengths(task, base.optimizer, base.schedule, base.training, epochs / whole)
         if by_rules and isinstance(counted, AnnotatedImages):
-            lengths |= unset(dense.length(epochs, task, needs_validation=base.needs_validation))
-        chosen |= lengths | {"training.epochs": epochs}
+            shorter |= unset(dense.length(epochs, task, needs_validation=base.needs_validation))
+        chosen |= shorter | {"training.epochs": epochs}
     return config.replaced(replace(base, task=task, model=model), chosen)
 
 
-def _lengths(
+def lengths(
     task: TaskSettings, optimizer: Optimizer, schedule: Schedule, training: Training, share: float
 ) -> dict[str, Any]:
     """Returns what these sections give in epochs, for a share of the epochs of the training."""
@@ -319,14 +319,14 @@ def _lengths(
         "schedule.warmup_epochs": share * schedule.warmup_epochs,
         "task.plain_epochs": round(share * task.plain_epochs),
         "optimizer.unfreeze": tuple(f"{int(share * epoch)}={pattern}" for epoch, pattern in optimizer.unfreezing()),
-        **decays(schedule, share),
+        **_decays(schedule, share),
     }
     if training.swa_epochs is not None:
         values["training.swa_epochs"] = max(1, round(share * training.swa_epochs))
     return values
 
 
-def decays(schedule: Schedule, share: float) -> dict[str, Any]:
+def _decays(schedule: Schedule, share: float) -> dict[str, Any]:
     """Returns when the learning rate decays, by dotted key, if the training has a share of its epochs."""
     match schedule.name:
         case "step":

@@ -1,5 +1,6 @@
 """Measured latency as a cost: some networks are timed, a fit (`models.cost.latency`) estimates the others."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ from tfeff import config
 from tfeff.execution.executor import Executor, collect
 from tfeff.scaling.baseline import Baseline, ScaledNetwork
 from tfeff.scaling.members import scaled
+from tfeff.serving.latencies import environment
 from tfeff.trials import worker
 from tfeff.trials.store import TrialStore
 from tfeff.trials.trial import Trial
@@ -25,10 +27,15 @@ class Latency:
 
 
 class Clock:
-    """A clock that times networks one after the other, so that none slows another, and each only once per store."""
+    """A clock that times networks one after the other, so that none slows another.
+
+    Each is timed once per store, and again on another machine, with other packages or in another number of processes,
+    which share the cores.
+    """
 
     def __init__(self, store: TrialStore, executor: Executor, say: Callable[[str], None] = lambda text: None) -> None:
         self._store, self._executor, self._say = store, executor, say
+        self._setting = f"{executor.local_slots} processes {json.dumps(environment(), sort_keys=True)}"
 
     def __call__(self, baseline: Baseline, network: ScaledNetwork, check: Callable[[], None] = lambda: None) -> Latency:
         """Returns the latency of a network; `check` is called repeatedly while waiting and may raise."""
@@ -44,7 +51,7 @@ class Clock:
             call = worker.latency, *trials, baseline.num_classes
             return collect(self._executor, {name: call}, check)[name]
 
-        return Latency(*self._store.cached(f"latency {network.id}", time))
+        return Latency(*self._store.cached(f"latency {network.id} {self._setting}", time))
 
 
 def samples(baseline: Baseline) -> list[ScaledNetwork]:

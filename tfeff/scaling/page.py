@@ -27,6 +27,7 @@ from tfeff.scaling.direction import BestDirection
 from tfeff.scaling.result import Result
 from tfeff.scaling.study import Study
 from tfeff.trials.intervals import summary
+from tfeff.trials.ranking import HIGHEST
 
 RATES = (
     "Learning rates tried for each network, with the metric on held-out images of the first fold. A rate at the end of "
@@ -245,11 +246,12 @@ def _method(result: Result) -> str:
     hours = f"{result.records.seconds / 3600:.2f} process-hours"
     if result.rates:
         hours += ", without those that found learning rates"
+    highest = f" {HIGHEST}" if result.ranked else ""
     return (
         f"{tried} of {search.experiment.data.source} with {images} "
         f"and {counted(folds.seeds, 'seeds')} per fold, for at most {result.epochs} epochs "
         f'({allocation}batch-size rule "{search.trials.batch_size}", learning-rate rule '
-        f'"{search.trials.learning_rate}"). The trials took {hours}.'
+        f'"{search.trials.learning_rate}"). The trials took {hours}.{highest}'
     )
 
 

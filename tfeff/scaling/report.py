@@ -31,10 +31,10 @@ from tfeff.trials.progress import duration
 from tfeff.trials.store import Record
 
 
-def candidates(study: Study, directory: Path) -> str:
-    """Writes `candidates.json` and, with `choice=mean`, its figure; returns the candidates as text.
+def candidates(study: Study, directory: Path | None) -> str:
+    """Writes `candidates.json` and, with `choice=mean`, its figure, unless there is no directory.
 
-    With given coefficients, nothing is written, and the members are returned.
+    Returns the candidates as text. With given coefficients, nothing is written, and the members are returned.
     """
     search = study.search
     if search.coefficients is not None:
@@ -58,22 +58,23 @@ def candidates(study: Study, directory: Path) -> str:
         }
         for network in study.networks
     ]
-    write(directory / "candidates.json", json.dumps(rows, indent=1) + "\n")
-    baseline = (
-        f"baseline: {study.baseline.cost.macs:,} multiply-adds, {study.baseline.cost.params:,} parameters\n"
-        f"wrote {directory / 'candidates.json'}"
-    )
+    baseline = f"baseline: {study.baseline.cost.macs:,} multiply-adds, {study.baseline.cost.params:,} parameters"
+    if directory is not None:
+        write(directory / "candidates.json", json.dumps(rows, indent=1) + "\n")
+        baseline += f"\nwrote {directory / 'candidates.json'}"
     if not chosen:
         costs = ", ".join(f"{search.budget.macs**phi:.3g}" for phi in search.design.phis if search.budget.macs)
         return (
             f"{len(study.networks)} distinct networks to choose trainings from: the baseline, and those with {costs} "
             f"times its multiply-adds; {baseline}"
         )
-    figure.save(candidates_of(study, chosen), directory / "figures" / "candidates")
     text = tables.text([describe(study, network) for network in study.chosen])
+    if directory is not None:
+        figure.save(candidates_of(study, chosen), directory / "figures" / "candidates")
+        baseline += f"\nwrote {directory / 'figures' / 'candidates'}.{{png,svg}}"
     return (
         f"{text}\n\n{len(study.chosen)} candidates selected from {len(study.networks)} distinct networks within the "
-        f"budget; {baseline}\nwrote {directory / 'figures' / 'candidates'}.{{png,svg}}"
+        f"budget; {baseline}"
     )
 
 

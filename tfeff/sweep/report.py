@@ -29,6 +29,7 @@ from tfeff.reporting.tables import unit_of
 from tfeff.sweep.study import SweepFindings, SweepStudy
 from tfeff.trials.intervals import grouped_summaries, summaries
 from tfeff.trials.progress import Rate, duration
+from tfeff.trials.ranking import HIGHEST
 from tfeff.trials.results import Block
 from tfeff.trials.store import Record, Records
 
@@ -245,8 +246,9 @@ def _figures(result: SweepResult) -> dict[str, tuple[Any, str]]:
         ),
         "effects": (
             effects_figure(result.axes, metric=metric, unit=unit),
-            "Each fully trained candidate by the value of each key. Black: mean over all candidates with the value. "
-            "Bars: 95 % intervals over the folds, which include how these differ; the table compares within folds.",
+            "Each fully trained candidate by the value of each key. Black: mean over those with the value"
+            + (", too high where others were eliminated. " if result.findings.eliminated else ". ")
+            + "Bars: 95 % intervals over the folds, which include how these differ; the table compares within folds.",
         ),
         "cost": (
             cost_figure({"": result.cost_curve}, metric=metric, unit=unit),
@@ -290,8 +292,7 @@ def _page(
         f"{sweep.experiment.data.source}, with {study.examples[0]:,} training and {study.examples[1]:,} validation "
         f"images and {counted(sweep.folds.seeds, 'seeds')} each, for at most {result.epochs} epochs "
         f"({sweep.allocation.name} allocation). Trials took {result.records.seconds / 3600:.2f} process-hours. "
-        "Intervals of differences hold for all pairs of candidates at once. The mean of the best is the highest of "
-        "several and therefore somewhat too high; only held-out images give an unbiased estimate."
+        f"Intervals of differences hold for all pairs of candidates at once. {HIGHEST}"
     )
     sections: dict[str, list[html.Part]] = {
         "Best": [html.paragraph(result.findings.ranking.sentence), html.command(_train_command(directory))],

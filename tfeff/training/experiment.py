@@ -1,7 +1,6 @@
 """Training of an experiment's network: what the loop is given, and the order of its hooks."""
 
 import dataclasses
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -148,7 +147,7 @@ def train(
             if prepared.state.stopping.exhausted or prepared.until == last:
                 break
         if chief and (last == training.epochs or (prepared is not None and prepared.state.stopping.exhausted)):
-            shutil.rmtree(workdir.teachers, ignore_errors=True)
+            workdir.remove_stored_teachers()
     return workdir
 
 

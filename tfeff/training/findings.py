@@ -121,7 +121,7 @@ def chosen_by_validation(plan: Plan) -> str:
     """Returns what the validation images of a run choose, in words; "" if they choose nothing."""
     training = plan.settings.training
     chosen = {
-        "the epoch whose weights are kept": training.keep == "best",
+        "the epoch whose weights are kept": training.keep == "best" or training.early_stopping_epochs is not None,
         "when to stop": training.early_stopping_epochs is not None,
         "when to lower the learning rate": plan.settings.schedule.name == "plateau",
         # Without the number of those that exist for several sizes of a gallery.

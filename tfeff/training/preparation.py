@@ -39,9 +39,13 @@ from tfeff.training.step import Step
 from tfeff.training.stopping import EarlyStopping
 from tfeff.training.stored import FeatureCache
 from tfeff.training.stored_teachers import taught
+from tfeff.training.teachers import checksums
 from tfeff.training.unlabeled import PlainFrom, WithUnlabeled, require_batch
 from tfeff.training.validation import Scoring
 from tfeff.training.workdir import Workdir
+
+UNLABELED_SEED = 0x756E6C62
+"""Changes the seed for images without labels, so that their order and augmentation differ from those of the others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,10 +259,18 @@ class Preparation:
                 f"{record['unlabeled_examples']:,} when this run began. Resume with the same readable images, or use "
                 "another --workdir"
             )
+        teachers = record.get("teachers", {})
+        for name, checksum in checksums(plan).items():
+            if teachers.get(name, checksum) != checksum:
+                raise UserError(
+                    f"config: task.teacher.runs: {name} has other weights than when this run began. Restore "
+                    f"{Workdir(name).final}, or use another --workdir"
+                )
         plan = plan.learned(record)
         plan = dataclasses.replace(plan, precision=saved.record["precision"])
         steps_per_epoch, step = saved.record["steps_per_epoch"], saved.record["step"]
-        start, until = self._phase(plan, done=step // steps_per_epoch)
+        # An epoch that was not validated yet belongs to the phase before.
+        start, until = self._phase(plan, done=step // steps_per_epoch - saved.record.get("pending", False))
         assembly = self._assemble(plan.in_phase(start))
         if plan.task.stored is not None:  # the frozen part computes the features of the batches
             for weight in assembly.model.weights:
@@ -274,6 +286,8 @@ class Preparation:
             self.reporter.say(note)
         if self.unlabeled is not None:
             record["unlabeled_examples"] = len(self.unlabeled)
+        if teachers := checksums(plan):
+            record["teachers"] = teachers
         if plan.update.transfer is not None:
             record |= transfer.choose(plan.learned(record), images, self.reporter, self.interruption)
         return record
@@ -329,7 +343,10 @@ class Preparation:
         if plan.settings.data.augment_on_device:
             parts = [DeviceBatches(parts[0])]
         if self.unlabeled is not None:
-            others = plan.training_pipeline(self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size)
+            apart = dataclasses.replace(plan.settings, seed=plan.settings.seed ^ UNLABELED_SEED)
+            others = dataclasses.replace(plan, settings=apart).training_pipeline(
+                self.unlabeled, model.size, batch_size=plan.unlabeled_batch_size
+            )
             plain_from = others.transform.plain_from
             parts.append(others if plain_from is None else PlainFrom(others, plain_from * parts[0].steps_per_epoch))
         pipeline = _joined(parts, plan.training.accumulation_steps)

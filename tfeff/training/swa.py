@@ -49,7 +49,7 @@ class WeightAveraging(Hook):
         average.swap()
 
     def _renew_batch_statistics(self, loop: Loop, epoch: int) -> None:
-        """Sets the moving statistics to the means over the batches of an epoch.
+        """Sets the moving statistics to the means over the batches of an epoch, or over their accumulated parts.
 
         Without momentum, a batch replaces the moving statistics by its own.
         """
@@ -62,7 +62,7 @@ class WeightAveraging(Hook):
         if not variables:
             return
         momenta = [layer.momentum for layer in layers]
-        steps = loop.pipeline.steps_per_epoch
+        steps, parts = loop.pipeline.steps_per_epoch, loop.step.accumulation_steps
         sums = [np.zeros(variable.shape) for variable in variables]
         try:
             for layer in layers:
@@ -71,25 +71,29 @@ class WeightAveraging(Hook):
                 self._batches = iter(loop.batches(max(epoch, loop.until), (epoch - 1) * steps))
             for batch in islice(self._batches, steps):
                 loop.interruption.check("the run resumes from its last checkpoint")
-                self._run(loop, batch)
-                for total, variable in zip(sums, variables, strict=True):
-                    total += np.asarray(variable.value)
+                for part in range(parts):
+                    self._run(loop, batch, part)
+                    for total, variable in zip(sums, variables, strict=True):
+                        total += np.asarray(variable.value)
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
         for total, variable in zip(sums, variables, strict=True):
-            variable.assign(total / steps)
+            variable.assign(total / (steps * parts))
 
-    def _run(self, loop: Loop, batch: Batch) -> None:
-        """Runs a forward pass in training mode."""
+    def _run(self, loop: Loop, batch: Batch, part: int) -> None:
+        """Runs a forward pass in training mode for a part of a batch: as many images as a step takes at once."""
         step = loop.step
 
-        def forward(batch: Batch) -> tf.Tensor:
-            step.task.forward(step.network, batch, training=True)
+        def forward(batch: Batch, part: tf.Tensor) -> tf.Tensor:
+            parts = {
+                key: tf.reshape(value, (step.accumulation_steps, -1, *value.shape[1:])) for key, value in batch.items()
+            }
+            step.task.forward(step.network, {key: value[part] for key, value in parts.items()}, training=True)
             return tf.constant(0)
 
         if self._forward is None:  # traced without momentum
             self._forward = tf.function(
-                lambda batch: step.strategy.run(forward, args=(batch,)), autograph=False, jit_compile=False
+                lambda batch, part: step.strategy.run(forward, args=(batch, part)), autograph=False, jit_compile=False
             )
-        self._forward(batch)
+        self._forward(batch, tf.constant(part))

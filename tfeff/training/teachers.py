@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import keras
 
 from tfeff import models
-from tfeff.checked import warn
+from tfeff.checked import file_crc32, warn
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
 from tfeff.models.network import seeded
@@ -30,6 +30,13 @@ def taught(plan: Plan, network: models.Network) -> Task:
     if section is None or not section.runs:
         return task
     return Distilled(task, section, [_teacher(name, section, task, plan.class_names, network) for name in section.runs])
+
+
+def checksums(plan: Plan) -> dict[str, int]:
+    """Returns the CRC-32 of the final weights of each teacher that is a run, by its name."""
+    section: Teacher | None = getattr(plan.settings.task, "teacher", None)
+    runs = [] if section is None else [name for name in section.runs if name not in models.names()]
+    return {name: file_crc32(Workdir(name).final) for name in runs}
 
 
 def _teacher(

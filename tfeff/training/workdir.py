@@ -158,10 +158,12 @@ class Workdir:
         write(self.path / "result.json", json.dumps(record, indent=2) + "\n")
 
     def remove_results(self) -> None:
-        """Removes what was made from earlier final weights and would pass for what the new ones do.
+        """Removes what was made from earlier final weights, if there are any, and would pass for what the new ones do.
 
-        A card that the user has edited is kept.
+        A card that the user has edited is kept; so are files that were there before the first final weights.
         """
+        if not self.final.is_file():
+            return
         for folder in (self.saved_model, self.runtimes, self.figures):
             shutil.rmtree(folder, ignore_errors=True)
         evaluations = *self.path.glob("evaluation_*.json"), *self.path.glob("predictions_*.csv")
@@ -169,6 +171,14 @@ class Workdir:
             file.unlink(missing_ok=True)
         if not self._has_edited_card():
             self.card.unlink(missing_ok=True)
+
+    def remove_stored_teachers(self) -> None:
+        """Removes the stored outputs of teachers; other files in their folder are the user's."""
+        for file in self.teachers.glob("*.npz"):
+            if re.fullmatch(r"[0-9a-f]{64}_\d+\.npz", file.name):
+                file.unlink()
+        if self.teachers.is_dir() and not any(self.teachers.iterdir()):
+            self.teachers.rmdir()
 
     def write_card(self, head: str, body: str) -> None:
         """Writes `model_card.md`, with a line between its parts that identifies it, unless the user has edited it."""

@@ -71,6 +71,7 @@ def rank(
     metric: str = "accuracy",
     eliminated: int = 0,
     failed: int = 0,
+    blocks: Iterable[Block] = (),
 ) -> Ranking:
     """Ranks the candidates that were trained to the end.
 
@@ -86,6 +87,7 @@ def rank(
         labels: candidate -> name in the sentence; defaults to its key.
         eliminated: number of candidates that were eliminated earlier and are not in the table.
         failed: number of candidates that are not in the table because all their trials failed.
+        blocks: those on which all candidates were trained, also if none has a value; by default those with values.
 
     Raises:
         UserError: no candidate has a value.
@@ -124,12 +126,20 @@ def rank(
     if len(order) > 1:
         sentence += _choice(layout, best, chosen, shown, losses, margin) if chooses else ""
     sentence += "."
-    if failures := len(layout.blocks) - len(values[chosen]):
-        sentence += f" Beware: its training failed on {failures} of {fold_count(layout.blocks)}."
+    trained = {*layout.blocks, *blocks}
+    if failures := {fold for fold, _ in trained} - {fold for fold, _ in values[chosen]}:
+        sentence += f" Beware: its training failed on {len(failures)} of {fold_count(trained)}."
     for count, what in ((eliminated, "eliminated earlier"), (failed, "left out: every trial failed")):
         if count:
             sentence += f" {count} candidate{' was' if count == 1 else 's were'} {what}."
     return Ranking(best, tied, chosen, preferred, order, found, differences, losses, sentence)
+
+
+HIGHEST = (
+    "The mean of the best is the highest of several and therefore somewhat too high; only held-out images give an "
+    "unbiased estimate."
+)
+"""What pages say beside the highest of several means."""
 
 
 def sole(name: str, sentence: str) -> Ranking:

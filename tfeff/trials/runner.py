@@ -231,6 +231,7 @@ class TrialRunner:
             metric=self.objective.title,
             eliminated=len(plan.eliminated) - failed,
             failed=failed,
+            blocks=self.folds.blocks,
         )
 
     def table(self, candidates: Sequence[str], epochs: int) -> dict[str, dict[Block, float]]:

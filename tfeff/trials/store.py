@@ -16,7 +16,7 @@ from tfeff.trials.database import Database, Table
 from tfeff.trials.results import Block, Job, mean_over_seeds
 from tfeff.trials.trial import Candidate, result_row
 
-VERSION = "2"
+VERSION = "3"
 """Changes if trials with the same config are trained differently: with other seeds, schedules or learning rates."""
 LEARNING_RATE = "learning_rate"
 """First word of the facts that hold the learning rates found for a candidate."""

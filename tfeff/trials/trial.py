@@ -15,7 +15,7 @@ from tfeff.data.dataset import Dataset
 from tfeff.data.images.unreadable import IN_SEARCH
 from tfeff.data.sources.source import Source
 from tfeff.errors import UserError
-from tfeff.recipes.own import decays
+from tfeff.recipes.own import lengths
 from tfeff.reporting.progress import Bar
 from tfeff.training import exposure
 from tfeff.training.stopping import EarlyStopping, watched
@@ -79,16 +79,17 @@ class Trial:
         return self.on_fold(dataclasses.replace(folds, validation_split=None), fold=0, seed=0)
 
     def of_length(self, epochs: int) -> "Trial":
-        """Returns the training with another number of epochs, whose learning rate decays at the same shares of them.
+        """Returns the training with another number of epochs; its schedule and its phases take the same shares of them.
 
         Raises:
             UserError: another setting of the experiment needs more epochs.
         """
-        whole = self.experiment.training.epochs
-        if epochs == whole:
+        each = self.experiment
+        if epochs == each.training.epochs:
             return self
-        values = {"training.epochs": epochs, **decays(self.experiment.schedule, epochs / whole)}
-        return Trial(config.replaced(self.experiment, values))
+        share = epochs / each.training.epochs
+        values = lengths(each.task, each.optimizer, each.schedule, each.training, share)
+        return Trial(config.replaced(each, values | {"training.epochs": epochs}))
 
     def at_rate(self, rate: float) -> "Trial":
         """Returns the training at another learning rate."""
