@@ -323,7 +323,11 @@ def test_the_resolution_of_a_backbone_and_that_of_the_config_must_agree(tmp_path
     fixed = made(sequential)
     for backbone, given, message in (
         (fixed, 32, "model.resolution is 32, but the backbone takes images of 64 pixels"),
-        (made(keras_cv_yolo), None, "model.resolution is not set, and the backbone takes images of any size"),
+        (
+            made(keras_cv_yolo),
+            None,
+            "model.resolution is not set, or is the default, and the backbone takes images of any size",
+        ),
     ):
         settings = config.override(config.Experiment(), {} if given is None else {"model.resolution": given})
         if given == settings.model.resolution == config.Experiment().model.resolution:

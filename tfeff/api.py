@@ -270,7 +270,10 @@ def _own_backbone(backbone: GivenBackbone, experiment: Description) -> dict[str,
     if described.resolution or own:
         values["model.resolution"] = described.resolution or own
     elif not isinstance(experiment, config.Recipe):
-        raise UserError("config: model.resolution is not set, and the backbone takes images of any size; set it")
+        raise UserError(
+            "config: model.resolution is not set, or is the default, and the backbone takes images of any size; set "
+            "another one, or give tfeff.Backbone(model, resolution=...)"
+        )
     return values
 
 

@@ -92,6 +92,7 @@ def test_queries_are_limited_but_their_neighbors_are_not():
 
 def test_nothing_to_compare_and_vectors_that_are_not_finite():
     assert retrieval(np.eye(3), [0, 1, 2]).nearest.shape == (0, 2)
+    assert not len(retrieval(np.eye(3), [4, 4, 4]).queries)  # of one class
     with pytest.raises(UserError, match="1 of 2 images are not finite: the network has diverged"):
         retrieval([[np.nan, 0], [1, 0]], [0, 0])
 

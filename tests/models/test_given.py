@@ -119,6 +119,17 @@ def test_generated_names_count_from_the_beginning_and_others_are_kept():
     assert layers[-6:] == ["conv2d", "mine_7", "__twice", "mine_7_1", "__twice_1", "backbone_p1"]
 
 
+def test_levels_have_the_names_of_the_model():
+    L.Conv2D(1, 1)  # so that the names that Keras generates do not begin with the first number
+    images = keras.Input((32, 32, 3))
+    layers = [L.Conv2D(channels, 3, strides=strides, padding="same") for channels, strides in ((3, 2), (5, 1), (7, 1))]
+    x = images
+    for layer in layers:
+        x = layer(x)
+    backbone = described(keras.Model(images, x), size=32, levels={"P1": layers[1].name})
+    assert models.build(backbone, include_top=False).pyramid["P1"].shape[-1] == 5
+
+
 def test_the_first_call_of_a_layer_is_its_level():
     images, shared = keras.Input((32, 32, 3)), L.Conv2D(3, 3, strides=2, padding="same", name="shared")
     model = keras.Model(images, shared(shared(images)))
@@ -225,6 +236,10 @@ def without_padding():
         (lambda: Backbone(Subclassed()), "is no functional or sequential Keras model"),
         (lambda: Backbone(keras.applications.MobileNetV2(weights=None)), r"include_top=False"),
         (lambda: Backbone(mobilenet(64), levels={"P3": "block_6_expand_rel"}), 'did you mean "block_6_expand_relu"'),
+        (
+            lambda: models.build(dataclasses.replace(described(mobilenet(64)), levels=("P3=block_6_expand_rel",))),
+            'did you mean "block_6_expand_relu"',
+        ),
         (
             lambda: models.build(described(mobilenet(64), levels={"P3": "block_3_expand_relu"})),
             r"at 64x64 pixels: the map of block_3_expand_relu is \(16, 16\), but P3 is \(8, 8\)",

@@ -118,6 +118,9 @@ def test_all_array_types_give_the_same_boxes():
         (np.full((4, 4, 3), np.inf), "not finite"),
         (np.zeros((4, 4), complex), "complex"),
         (np.array([["a"]]), "expected an integer"),
+        (np.full((4, 4), 40_000, np.int32), "from 40000 to 40000; give 0 to 255, or a uint16 array"),
+        (np.linspace(-1, 1, 16).reshape(4, 4), "from -1 to 1; give 0 to 255, or 0 to 1"),
+        (np.full((4, 4), 40_000.0), "from 40000 to 40000"),
         (np.zeros((70_000, 1, 3), np.uint8), "65,536"),
     ],
 )

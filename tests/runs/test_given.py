@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image, ImageOps
 
 from tests.runs.bright_squares import SquaresPredictor
@@ -45,6 +46,17 @@ def test_images_of_pillow_are_used_as_their_files(mode: str, orientation: int, t
     assert (alone[0], listed[0], copied[0]) == ("[0]", "[0]", "[1]")
     for _, pixels in (alone, listed, copied):
         assert np.array_equal(pixels, stored)
+
+
+def test_tensors_are_images() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 3), np.uint8)
+    batch = tf.data.Dataset.from_tensor_slices(pixels)
+    for images in (tf.constant(pixels), list(tf.constant(pixels)), batch):
+        found = dict(given.listed(images))
+        assert list(found) == ["[0]", "[1]"]
+        np.testing.assert_array_equal(np.stack(list(found.values())), pixels)
+    with pytest.raises(UserError, match="uint8"):
+        list(given.listed(tf.zeros((6, 8, 3))))
 
 
 @pytest.mark.parametrize("images", [3, None, [3], [None], b"x", {4}])

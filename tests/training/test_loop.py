@@ -222,8 +222,13 @@ def test_a_continued_run_leaves_nothing_of_its_earlier_end(tmp_path):
     training.finish_run(workdir, training.Reporter(quiet=True))
     listed = ("result.json", "report.html", "model_card.md", "evaluation_test.json", "predictions_test.csv", "figures")
     assert all((tmp_path / name).exists() for name in listed)
+    mine = [tmp_path / name for name in ("predictions_test_checked.csv", "evaluation_notes.json", "figures/poster.png")]
+    for path in mine:
+        path.write_text("{}")
     training.train(experiment("training.epochs=3"), tmp_path)
-    assert not [name for name in listed if (tmp_path / name).exists()]
+    assert not [name for name in listed[:-1] if (tmp_path / name).exists()]
+    assert [*(tmp_path / "figures").iterdir()] == mine[-1:]
+    assert all(path.is_file() for path in mine)
 
 
 def test_a_first_training_removes_nothing_that_it_did_not_write(tmp_path):

@@ -53,7 +53,7 @@ class Retrieval:
 
 
 def retrieval(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = QUERIES) -> Retrieval:
-    """Finds the nearest other images of each image that has another one of its class.
+    """Finds the nearest other images of each image that has another one of its class, if there are several classes.
 
     Args:
         vectors: float [n, d], of length 1.
@@ -64,7 +64,7 @@ def retrieval(vectors: npt.ArrayLike, labels: npt.ArrayLike, limit: int = QUERIE
         UserError: vectors are not finite.
     """
     vector, label = checked(vectors, labels)
-    others = np.bincount(label)[label] - 1
+    others = np.bincount(label)[label] - 1 if len(np.unique(label)) > 1 else np.zeros_like(label)
     queries = spread(np.flatnonzero(others > 0), limit)
     kept = min(NEAREST, len(vector) - 1)
     parts = list[tuple[npt.NDArray, ...]]()

@@ -95,9 +95,9 @@ class Backbone:
             models = (model, *(layer for layer in graph.layers if isinstance(layer, keras.Model)))
             own = next((each for of in models for key in _OWN if (each := getattr(of, key, None))), graph.output)
             levels = _levels(own, names, maps, probed, outputs[-1])
-        for layer in levels.values():
-            if layer not in maps:
-                raise UserError(f'backbone: no layer "{layer}"; {nearest(layer, maps)}')
+        else:  # by the names in the model, which those of the copies may differ from
+            levels = {level: names.get(layer, layer) for level, layer in levels.items()}
+        _require_layers(levels, maps)
         layers = json.dumps(_unnamed(keras.Model(images, outputs).get_config()), sort_keys=True, default=repr)
         layers = re.sub(r" at 0x[0-9a-f]+", "", layers)  # addresses in memory
         self.resolution = resolution or (max(size) if None not in size else None)
@@ -129,6 +129,7 @@ class Backbone:
                 f"config: data.channels is {images.shape[-1]}; the backbone {self._label} takes {self._channels}"
             )
         outputs, maps, _ = self._copied(images, levels)
+        _require_layers(levels, maps)
         for level, layer in levels.items():
             if (sides := _sides(maps[layer])) != (expected := _cells(size, level_number(level))):
                 raise UserError(
@@ -226,6 +227,13 @@ def find(source: str) -> Backbone:
             "process; give it again: tfeff.train(..., backbone=...) or tfeff.open(workdir, backbone=...)"
         )
     return _OFFERED[source]
+
+
+def _require_layers(levels: Mapping[str, str], maps: Mapping[str, FeatureMap]) -> None:
+    """Raises UserError for the name of a layer that there is not."""
+    for layer in levels.values():
+        if layer not in maps:
+            raise UserError(f'backbone: no layer "{layer}"; {nearest(layer, maps)}')
 
 
 def _levels(

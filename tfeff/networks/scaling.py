@@ -63,7 +63,7 @@ def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1
     (1, 1, 2, 1)
     """
     old_total = sum(stage_blocks)
-    total = max(len(stage_blocks), math.floor(depth_coefficient * old_total + 0.5))
+    total = max(len(stage_blocks), half_up(depth_coefficient * old_total))
     # Fractions are compared as integers (numerators over old_total), so that ties are exact.
     blocks = [total * old // old_total for old in stage_blocks]
     remainders = [total * old % old_total for old in stage_blocks]
@@ -77,6 +77,15 @@ def scale_total_blocks(stage_blocks: Sequence[int], depth_coefficient: float = 1
     return tuple(blocks)
 
 
+def half_up(value: float) -> int:
+    """Rounds to the nearest integer, halves up, also if floating point makes them a bit less.
+
+    >>> half_up(2.5), half_up(50 * 1.15)
+    (3, 58)
+    """
+    return math.floor(round(value, 9) + 0.5)
+
+
 def doubled_widths(width: int, width_coefficient: float = 1.0, stacks: int = 4) -> tuple[int, ...]:
     """Scales the channels of the first stack, rounds them (halves up), and doubles them from stack to stack.
 
@@ -85,7 +94,7 @@ def doubled_widths(width: int, width_coefficient: float = 1.0, stacks: int = 4) 
     >>> doubled_widths(12, 1.3)  # 15.6 -> 16
     (16, 32, 64, 128)
     """
-    first = max(1, math.floor(width * width_coefficient + 0.5))
+    first = max(1, half_up(width * width_coefficient))
     return tuple(first * 2**stack for stack in range(stacks))
 
 

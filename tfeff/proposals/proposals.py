@@ -6,6 +6,9 @@ import numpy as np
 
 from tfeff.errors import UserError
 
+MOST_FLOAT = 511.0
+"""Largest value of an image of floats; resampling may exceed 255 a bit."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProposedBoxes:
@@ -69,10 +72,16 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     elif np.issubdtype(pixels.dtype, np.floating):
         if not np.isfinite(pixels).all():
             raise UserError("image with values that are not finite; fix them, or skip the image")
+        if (pixels.min() < 0 and pixels.max() <= 1) or pixels.max() > MOST_FLOAT:
+            raise UserError(f"image with values from {pixels.min():g} to {pixels.max():g}; give 0 to 255, or 0 to 1")
         scale = 255.0 if pixels.min() >= 0 and pixels.max() <= 1 else 1.0
         pixels = np.rint(np.clip(pixels * scale, 0, 255)).astype(np.uint8)
     elif pixels.dtype != np.uint8 and np.issubdtype(pixels.dtype, np.integer):
-        pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+        if pixels.min() < 0 or pixels.max() > 255:
+            raise UserError(
+                f"image with values from {pixels.min()} to {pixels.max()}; give 0 to 255, or a uint16 array"
+            )
+        pixels = pixels.astype(np.uint8)
     elif pixels.dtype != np.uint8:
         raise UserError(f"image of dtype {pixels.dtype}; expected an integer, float or bool dtype")
     if pixels.shape[-1] == 1:

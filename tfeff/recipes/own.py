@@ -319,14 +319,14 @@ def lengths(
         "schedule.warmup_epochs": share * schedule.warmup_epochs,
         "task.plain_epochs": round(share * task.plain_epochs),
         "optimizer.unfreeze": tuple(f"{int(share * epoch)}={pattern}" for epoch, pattern in optimizer.unfreezing()),
-        **_decays(schedule, share),
+        **decays(schedule, share),
     }
     if training.swa_epochs is not None:
         values["training.swa_epochs"] = max(1, round(share * training.swa_epochs))
     return values
 
 
-def _decays(schedule: Schedule, share: float) -> dict[str, Any]:
+def decays(schedule: Schedule, share: float) -> dict[str, Any]:
     """Returns when the learning rate decays, by dotted key, if the training has a share of its epochs."""
     match schedule.name:
         case "step":

@@ -71,7 +71,7 @@ class EmbeddingEvaluator(Evaluator):
     def answer(self, report: Mapping[str, Any]) -> str:
         """See `Evaluator`."""
         if not report["queries"]:
-            return f"no two of the {report['split']} images are of one class: nothing to measure"
+            return f"nothing to measure: {report['split']} has no two classes, or no two images of one of them"
         right = round(report["recall_at_1"] * report["queries"])
         what = f"{report['split']} images have a nearest neighbor of their class"
         return counted(right, report["queries"], what, report["recall_at_1_interval"])

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -73,6 +73,7 @@ def listed(images: Images) -> Iterable[Named]:
     Raises:
         UserError: there are none, or one is not an image.
     """
+    images = _array(images)
     if isinstance(images, Image.Image):
         images = decoding.of_pillow(images, "the Pillow image")
     if isinstance(images, str | os.PathLike):
@@ -85,13 +86,19 @@ def listed(images: Images) -> Iterable[Named]:
         raise UserError(f"{images!r} is not an image; give files, uint8 [height, width, 3] or Pillow images")
     else:
         number = 0
-        for each in images:
+        for each in map(_array, images):
             if isinstance(each, np.ndarray | Image.Image):
                 for _, pixels in listed(each):
                     yield f"[{number}]", pixels
                     number += 1
             else:
                 yield from listed(each)
+
+
+def _array(given: Any) -> Any:
+    """Returns a tensor of any package as an array; anything else as it is."""
+    other = hasattr(given, "__array__") and not isinstance(given, np.ndarray | Image.Image)
+    return np.asarray(given) if other else given
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

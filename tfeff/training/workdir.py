@@ -160,15 +160,21 @@ class Workdir:
     def remove_results(self) -> None:
         """Removes what was made from earlier final weights, if there are any, and would pass for what the new ones do.
 
-        A card that the user has edited is kept; so are files that were there before the first final weights.
+        A card that the user has edited is kept; so are files that were there before the first final weights, and others
+        beside those of evaluations.
         """
         if not self.final.is_file():
             return
-        for folder in (self.saved_model, self.runtimes, self.figures):
+        for folder in (self.saved_model, self.runtimes):
             shutil.rmtree(folder, ignore_errors=True)
-        evaluations = *self.path.glob("evaluation_*.json"), *self.path.glob("predictions_*.csv")
-        for file in (self.path / "result.json", self.page, *evaluations):
+        evaluations = [file for file in self.path.glob("evaluation_*.json") if _is_evaluation(file)]
+        splits = [file.stem.removeprefix("evaluation_") for file in evaluations]
+        figures = [file for file in self.figures.glob("*") if file.stem == "training"]
+        figures += [file for split in splits for file in self.figures.glob(f"{split}_*")]
+        predictions = [self.path / f"predictions_{split}.csv" for split in splits]
+        for file in (self.path / "result.json", self.page, *evaluations, *predictions, *figures):
             file.unlink(missing_ok=True)
+        _remove_if_empty(self.figures)
         if not self._has_edited_card():
             self.card.unlink(missing_ok=True)
 
@@ -177,8 +183,7 @@ class Workdir:
         for file in self.teachers.glob("*.npz"):
             if re.fullmatch(r"[0-9a-f]{64}_\d+\.npz", file.name):
                 file.unlink()
-        if self.teachers.is_dir() and not any(self.teachers.iterdir()):
-            self.teachers.rmdir()
+        _remove_if_empty(self.teachers)
 
     def write_card(self, head: str, body: str) -> None:
         """Writes `model_card.md`, with a line between its parts that identifies it, unless the user has edited it."""
@@ -261,3 +266,17 @@ class Workdir:
         if self._metrics.exists():
             checked.write_lines(self._metrics, rows)
         return rows
+
+
+def _is_evaluation(file: Path) -> bool:
+    """Returns whether a file is an evaluation, or a damaged one."""
+    try:
+        record = json.loads(file.read_text())
+    except ValueError:
+        return True
+    return isinstance(record, dict) and "split" in record
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

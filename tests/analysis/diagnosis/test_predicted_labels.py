@@ -41,3 +41,13 @@ def test_correct_or_merely_poor_predictions_are_no_permutation(wrong: int) -> No
     labels = np.arange(30) % 3
     predicted = np.where(np.arange(30) < wrong, (labels + 1) % 3, labels)
     assert predicted_labels.finding("test", predicted_labels.best_permutation(labels, predicted, 3), "abc") is None
+
+
+@pytest.mark.parametrize("frequent", [0.8, 0.6])
+def test_constant_predictions_are_no_permutation(frequent: float) -> None:
+    labels = np.int64([0] * round(50 * frequent) + [1] * round(50 * (1 - frequent)))
+    for predicted in (0, 1):
+        found = predicted_labels.best_permutation(labels, np.full(50, predicted), 2)
+        assert predicted_labels.finding("train", found, "ab") is None
+    swapped = predicted_labels.best_permutation(labels, 1 - labels, 2)
+    assert predicted_labels.finding("train", swapped, "ab") is not None

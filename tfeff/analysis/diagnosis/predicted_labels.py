@@ -99,6 +99,7 @@ class Permutation:
         explained: the same after the permutation.
         predicted: the class that the network predicts for each labeled class.
         shift: what the permutation adds to all labels; 0 if it is no shift.
+        constant: the most that a constant prediction explains; 0 if all labels are of one class.
     """
 
     agreement: float
@@ -106,6 +107,7 @@ class Permutation:
     count: int
     predicted: tuple[int, ...]
     shift: int
+    constant: float
 
 
 def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Permutation:
@@ -126,12 +128,14 @@ def best_permutation(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.in
         if len(cyclic) == 1:
             shift = cyclic.pop()
             shift = shift - classes if shift > classes // 2 else shift
+    constant = float(matrix.support.max(initial=0)) / count
     return Permutation(
         float(matrix.correct.sum()) / count,
         float(matrix.count[found[matrix.true] == matrix.predicted].sum()) / count,
         len(labels),
         tuple(found.tolist()),
         shift,
+        constant if constant < 1 else 0.0,
     )
 
 
@@ -159,7 +163,9 @@ def _matched(matrix: ConfusionMatrix) -> npt.NDArray[np.int64]:
 def finding(role: str, found: Permutation, names: Sequence[str]) -> Finding | None:
     """Returns what a permutation says about the labels of a split; None if they are correct, or nothing is clear."""
     enough = found.count >= limit("permuted_objects") and len(names) > 1
-    unclear = found.explained < limit("permuted_labels")
+    # Constant predictions are explained as well as their class is frequent.
+    constant = found.constant + limit("low_accuracy") * (1 - found.constant)
+    unclear = found.explained < limit("permuted_labels") or found.explained <= constant
     if not enough or unclear or found.agreement > limit("unpermuted_labels") * found.explained:
         return None
     changed = [

@@ -5,7 +5,6 @@ Residual bottleneck blocks without a bottleneck, whose 3x3 convolution has group
 squeeze-and-excitation. Padding and epsilon are those of torchvision, so that its weights can be loaded.
 """
 
-import math
 from dataclasses import dataclass
 
 from tfeff.errors import UserError
@@ -14,7 +13,7 @@ from tfeff.networks.backbones.resnet import subsampled
 from tfeff.networks.blocks import INITIALIZER, ConvolutionUnit, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from tfeff.networks.scaling import scale_total_blocks
+from tfeff.networks.scaling import half_up, scale_total_blocks
 
 STEM_WIDTH = 32
 
@@ -90,7 +89,7 @@ class RegNet(Architecture):
         return FeatureMaps(x, levels)
 
     def _scaled(self, width: int) -> int:
-        return max(1, math.floor(width * self.width_coefficient + 0.5))
+        return max(1, half_up(width * self.width_coefficient))
 
     def _block(
         self, unit: ConvolutionUnit, inputs: FeatureMap, width: int, groups: int, strides: int, name: str

@@ -5,7 +5,6 @@ neck -> `fused`, heads -> `predictions`. `define` connects them.
 """
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from tfeff.networks.heads import BOX_HEAD, CLASS_HEAD, ONE_TO_MANY, dense_head
 from tfeff.networks.layers import FeatureMap, Layers
 from tfeff.networks.necks.neck import Neck
 from tfeff.networks.preprocessing import standardized
-from tfeff.networks.scaling import round_filters
+from tfeff.networks.scaling import half_up, round_filters
 
 MAXIMUM_ASPECT = 8
 NECK_AND_HEADS = ("neck_", f"{BOX_HEAD}_", f"{CLASS_HEAD}_", ONE_TO_MANY, "rpn_", "cells_")
@@ -175,7 +174,7 @@ class Detector(ABC):
         if self.neck_width_coefficient != 1:
             channels = round_filters(channels, self.neck_width_coefficient)
         cells, convolutions = (
-            max(min(number, 1), math.floor(number * self.neck_depth_coefficient + 0.5))
+            max(min(number, 1), half_up(number * self.neck_depth_coefficient))
             for number in (self.neck_repeats, self.head_repeats)
         )
         return channels, cells, convolutions
