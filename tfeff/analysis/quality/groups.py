@@ -199,14 +199,18 @@ def _without_classes(
     surveys: Mapping[str, Survey],
     labels: npt.NDArray[np.int64],
 ) -> dict[str, list[int]]:
-    """Returns the groups that neither have most images of a class, whose name it is then, nor most of a split."""
+    """Returns the groups without those whose name stands for a class or for splits.
+
+    A group stands for a class if it has most images of the class and these are most of the group. It stands for splits
+    if it has most images of each split in which it occurs.
+    """
     roles = [role for role, _ in places]
     labeled = any(each.images.has_labels for each in surveys.values())
     of_class, of_split = np.bincount(labels), Counter(roles)
 
     def general(group: list[int]) -> bool:
         own, splits = np.bincount(labels[group], minlength=len(of_class)), Counter(roles[number] for number in group)
-        return bool(labeled and (own > LARGEST * of_class).any()) or any(
+        return bool(labeled and (own > LARGEST * np.maximum(of_class, len(group))).any()) or all(
             count > LARGEST * of_split[role] for role, count in splits.items()
         )
 
