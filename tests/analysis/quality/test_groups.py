@@ -76,9 +76,10 @@ def test_the_suggested_setting_keeps_the_groups_together(rule: groups.Rule) -> N
                 assert (one[0] == other[0]) == (first == second), (one, other)
 
 
-def test_numbers_of_whole_sets_are_no_copies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("train", "test"), [(14, 8), (10, 5), (1, 1)])
+def test_numbers_of_whole_sets_are_no_copies(train: int, test: int, tmp_path: Path) -> None:
     """As a file manager renames them: "apple (1)" to "apple (22)"."""
-    splits = ["train"] * 14 + ["test"] * 8
+    splits = ["train"] * train + ["test"] * test
     named = [f"{split}/a/{name} ({n}).png" for name in ("apple", "banana", "plum") for n, split in enumerate(splits, 1)]
     assert found(tmp_path, different(*named, "train/b/x.png", "test/b/y.png")) == {}
 
