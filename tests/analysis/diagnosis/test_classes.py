@@ -74,6 +74,31 @@ def test_groups_of_thousands_of_classes_are_dealt_out_in_seconds() -> None:
     assert not set(groups[fold.train]) & set(groups[fold.validation])
 
 
+def spellings(*names: str) -> list[str]:
+    """Returns what is found about the spelling of names, the first of which is the most frequent."""
+    labels = [[0]] * 20 * len(names) + [[label] for label in range(len(names))]
+    return [finding.what for finding in classes.check_classes({"train": dataset(labels, names)}).findings]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("A", "a"), ("A+", "A-"), ("A", "A-"), ("<5", ">5"), ("C", "C++"), ("c#", "C"), ("1-2", "12"), ("5", "5%")),
+        *(("1 2", "12"), ("-", "+"), ("blood group A+", "blood group A-"), ("grade 1-2", "grade 12")),
+    ],
+)
+def test_names_that_differ_in_signs_are_different_classes(one: str, other: str) -> None:
+    assert spellings(one, other) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Disk", "disk "), ("traffic light", "traffic_light"), ("T-shirt", "tshirt"), ("class_1", "Class 1"), ("1", "01")],
+)
+def test_names_that_differ_in_case_and_separators_are_one_class(one: str, other: str) -> None:
+    assert spellings(one, other) == [f'the classes "{one}" and "{other}" are probably one class in two spellings.']
+
+
 def test_equal_numbers_are_one_class_and_missing_labels_are_none() -> None:
     link = classes.check_classes({"train": dataset([[0], [1], [2], [3]], ("1", "1.0", "10", "n/a"))})
     assert [finding.what for finding in link.findings] == [

@@ -76,9 +76,10 @@ def test_the_suggested_setting_keeps_the_groups_together(rule: groups.Rule) -> N
                 assert (one[0] == other[0]) == (first == second), (one, other)
 
 
-def test_numbers_of_whole_sets_are_no_copies(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("train", "test"), [(14, 8), (10, 5), (1, 1)])
+def test_numbers_of_whole_sets_are_no_copies(train: int, test: int, tmp_path: Path) -> None:
     """As a file manager renames them: "apple (1)" to "apple (22)"."""
-    splits = ["train"] * 14 + ["test"] * 8
+    splits = ["train"] * train + ["test"] * test
     named = [f"{split}/a/{name} ({n}).png" for name in ("apple", "banana", "plum") for n, split in enumerate(splits, 1)]
     assert found(tmp_path, different(*named, "train/b/x.png", "test/b/y.png")) == {}
 
@@ -90,11 +91,11 @@ def test_equal_names_in_different_class_folders_are_no_group(tmp_path: Path) -> 
     assert found(tmp_path, different(*names)) == {}
 
 
-def film(split_of_frame, *, alike: bool) -> dict[str, np.ndarray]:
-    """Returns five films of 12 frames; the frames of one show the same scene, if they are alike."""
+def film(split_of_frame, *, alike: bool, frames: int = 12) -> dict[str, np.ndarray]:
+    """Returns five films; the frames of one show the same scene, if they are alike."""
     images = {}
     for number in range(5):
-        for frame in range(12):
+        for frame in range(frames):
             seed = number if alike else 100 * number + frame
             image = np.clip(scene(seed, (40, 40)) + 6.0 * frame, 0, 255)
             images[f"{split_of_frame(number, frame)}/a/film{number}_{frame:04}.png"] = image
@@ -109,6 +110,34 @@ def test_frames_of_films_are_groups_if_they_look_alike(tmp_path: Path) -> None:
     assert list(apart.values()) in ([], [{}])
     numbered = found(tmp_path / "numbered", film(lambda _, frame: "test" if frame % 4 == 0 else "train", alike=False))
     assert numbered == {}
+
+
+def test_a_large_film_with_most_of_the_test_images_is_a_group(tmp_path: Path) -> None:
+    def split(number: int, frame: int) -> str:
+        return "test" if frame % 3 == 0 and (number == 0 or frame < 3) else "train"
+
+    (across,) = found(tmp_path, film(split, alike=True, frames=24)).values()
+    assert [name.split("/")[0] for name in across["a/film0"]] == ["train"] * 16 + ["test"] * 8
+
+
+def test_a_name_with_most_images_of_all_splits_is_no_group(tmp_path: Path) -> None:
+    images = film(lambda _, frame: "test" if frame % 4 == 0 else "train", alike=True, frames=8)
+    for number in range(48):
+        folder = f"{'train' if number < 36 else 'test'}/{'ab'[number % 2]}/camera"
+        images[f"{folder}/IMG_{number:04}.png"] = scene(100 + number, (40, 40))
+    (across,) = found(tmp_path, images).values()
+    assert across.keys() == {f"a/film{number}" for number in range(5)}
+
+
+def test_a_large_folder_with_the_only_image_of_a_class_is_a_group(tmp_path: Path) -> None:
+    images = different("train/other/one/x.png", "test/other/two/x.png")
+    for patient in range(5):
+        for number in range(24):
+            label = "rare" if (patient, number) == (0, 1) else "common"
+            name = f"{'test' if number % 4 == 0 else 'train'}/{label}/patient{patient}/x{number}.png"
+            images[name] = np.clip(scene(patient, (40, 40)) + 4.0 * number, 0, 255)
+    (across,) = found(tmp_path, images).values()
+    assert {key: len(each) for key, each in across.items()} == {f"patient{patient}": 24 for patient in range(5)}
 
 
 def test_numbered_images_of_a_class_are_no_group(tmp_path: Path) -> None:

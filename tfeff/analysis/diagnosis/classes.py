@@ -7,6 +7,7 @@ sizes that the other class has elsewhere.
 
 import difflib
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -27,6 +28,10 @@ LONGEST_NAME = 100
 ALIKE = 10
 """With how many names that are alike a name is compared: class names that are numbered are all alike."""
 BACKGROUND = ("background", "__background__", "_background_", "bg", "none", "nothing", "unlabeled")
+SIGNS = "+-<>=#%"
+"""Signs that distinguish classes, such as A+ and A-."""
+_SEPARATORS = re.compile(r"(?<=[^\W\d_])[\s-]+(?=[^\W\d_])")
+"""Separators between letters."""
 
 
 def labels(images: Dataset) -> list[npt.NDArray[np.int64]]:
@@ -177,7 +182,7 @@ def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
         near = (
             min(len(one), len(other)) >= limit("long_name")
             and 0 < few < limit("rare_spelling") * many
-            and not any(letter.isdigit() for letter in one + other)
+            and not any(letter.isdigit() or letter in SIGNS for letter in one + other)
             and difflib.SequenceMatcher(None, one, other).ratio() > limit("similar_names")
         )
         if near or one == other != "":
@@ -189,8 +194,14 @@ def _spellings(total: Counts, names: Sequence[str]) -> Iterator[Finding]:
 
 
 def _plain(name: str) -> str:
-    """Returns letters and digits of a name; of a number, its value."""
-    return as_number(name) or "".join(letter for letter in name.casefold() if letter.isalnum())
+    """Returns a name without case and without separators of words; of a number, its value.
+
+    Separators of numbers and other signs remain, and so does the case of single letters.
+    """
+    name = name.strip()
+    if len(name) < 2:
+        return name
+    return as_number(name) or _SEPARATORS.sub("", name.casefold().replace("_", " "))
 
 
 def _differing_by_a_letter(names: Sequence[str]) -> list[tuple[int, int]]:

@@ -1,16 +1,22 @@
-"""The link of the splits: whether images of the training split, or images like them, are also in the others."""
+"""The link of the splits: whether images of the training split, or images like them, are also in the others.
 
-from collections.abc import Iterator, Mapping
+Images of the validation split, which chooses weights and thresholds, should not be in the test split, either.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 
 from tfeff.analysis.diagnosis.finding import Finding, Link, listed, share
-from tfeff.analysis.diagnosis.subject import TRAIN
+from tfeff.analysis.diagnosis.subject import TRAIN, VALIDATION
 from tfeff.analysis.diagnosis.thresholds import limit
-from tfeff.analysis.quality import Quality, Survey
+from tfeff.analysis.quality import Place, Quality, Survey
 from tfeff.data.dataset import Dataset
+
+CHOOSES = "which chooses weights and thresholds"
 
 
 def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
-    """Looks for images of the training split in the others: equal files, near duplicates, members of one group."""
+    """Looks for equal files, near duplicates, and members of one group, in the training split and another one, or in
+    the validation split and a third one."""
     findings, surveys = list[Finding](), quality.surveys
     train = surveys[TRAIN].digests
     inside = [names for names in train.values() if len(names) > 1]
@@ -30,7 +36,9 @@ def check_splits(splits: Mapping[str, Dataset], quality: Quality) -> Link:
                     fix=f"remove them from train or {role}: results on known images say nothing about new ones",
                 )
             )
-        findings += [*_near_duplicates(role, quality), *_separated_groups(role, quality)]
+        findings += [*_near_duplicates(role, quality), *_separated_groups(role, quality, TRAIN)]
+        if role != VALIDATION:
+            findings += [*_in_validation(role, quality), *_separated_groups(role, quality, VALIDATION)]
     if inside:
         copies = sum(len(names) - 1 for names in inside)
         findings.append(
@@ -107,13 +115,40 @@ def _near_duplicates(role: str, quality: Quality) -> Iterator[Finding]:
         )
 
 
-def _separated_groups(role: str, quality: Quality) -> Iterator[Finding]:
-    """Yields groups with images in the training split and in another one."""
+def _in_validation(role: str, quality: Quality) -> Iterator[Finding]:
+    """Yields images of a split that equal or nearly equal one of the validation split, but none of the training
+    split."""
+    survey = quality.surveys[role]
+    copies = list[tuple[str, str]]()
+    for group in quality.copies.across:
+        if _both(group, role, VALIDATION):
+            known = next(quality.id_of(place) for place in group if place[0] == VALIDATION)
+            copies += [(known, quality.id_of(place)) for place in group if place[0] == role]
+    if copies:
+        yield Finding(
+            what=f"{share(len(copies), survey.examined, f'images of {role}')} are copies of images in {VALIDATION}, "
+            f"{CHOOSES}.",
+            broken=_many(len(copies), survey),
+            measured={"images": len(copies), "of": survey.examined},
+            evidence=[f"{one} ~ {other}" for one, other in copies[:3]],
+            fix=f"remove them from {VALIDATION} or {role}: results on images that chose the weights are too good",
+        )
+
+
+def _both(group: Sequence[Place], role: str, known: str) -> bool:
+    """Returns whether a group has images of a split and of one that is known to the network.
+
+    Groups with images of all three splits are those of the training split.
+    """
+    roles = {other for other, _ in group}
+    return {role, known} <= roles and (known == TRAIN or TRAIN not in roles)
+
+
+def _separated_groups(role: str, quality: Quality, known: str) -> Iterator[Finding]:
+    """Yields groups with images in the training or validation split, `known`, and in another one."""
     survey = quality.surveys[role]
     for grouping in quality.groupings:
-        both = {
-            name: group for name, group in grouping.across.items() if {TRAIN, role} <= {other for other, _ in group}
-        }
+        both = {name: group for name, group in grouping.across.items() if _both(group, role, known)}
         count = sum(other == role for group in both.values() for other, _ in group)
         if not both:
             continue
@@ -122,8 +157,8 @@ def _separated_groups(role: str, quality: Quality) -> Iterator[Finding]:
         )
         name, group = next(iter(both.items()))
         yield Finding(
-            what=f"{share(count, survey.examined, f'images of {role}')} belong to groups that are also in train: "
-            f"{grouping.what}{alike}.",
+            what=f"{share(count, survey.examined, f'images of {role}')} belong to groups that are also in {known}"
+            f"{'' if known == TRAIN else f', {CHOOSES}'}: {grouping.what}{alike}.",
             broken=_many(count, survey),
             measured={"images": count, "of": survey.examined, "groups": len(both)},
             evidence=[f"{name}: " + listed([quality.id_of(place) for place in group], 4)],

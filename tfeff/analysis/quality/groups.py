@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,9 @@ _AUGMENTED = re.compile(rf"^(.+?){_CHANGED}+$", re.IGNORECASE)
 _COPIED = re.compile(rf"^(.+?){_COPY}+(?: \d+)?$", re.IGNORECASE)
 _NUMBERED = re.compile(r"^(.*[A-Za-z0-9])[ _.-]+\D{0,8}\d+$")
 
+Mark = Literal["nothing", "number", "others"]
+"""What a name says: nothing, that there are others if one of them has no number, or that there are others."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -51,33 +55,41 @@ class Rule:
 
     Attributes:
         what: what a group is.
-        key: id of an image -> name of its group, and whether the id says that there are others; None: in no group.
+        key: id of an image -> name of its group, and what the id says about others; None: in no group.
         certain: whether names say it; otherwise, images of one group must also look more alike than others.
         setting: `data.groups` that keeps these groups together.
         most: images of a group; of more, names say something else.
     """
 
     what: str
-    key: Callable[[str], tuple[str, bool] | None]
+    key: Callable[[str], tuple[str, Mark] | None]
     certain: bool
     setting: str
     most: float = math.inf
 
 
-def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, bool] | None]:
+def _by(pattern: re.Pattern[str], *, originals: bool = False) -> Callable[[str], tuple[str, Mark] | None]:
     """Returns the first group of a pattern; with `originals`, other images are in the group of their own name."""
 
-    def key(name: str) -> tuple[str, bool] | None:
+    def key(name: str) -> tuple[str, Mark] | None:
         own = stem(name)
         found = pattern.match(own)
-        return (found[1], True) if found else (own, False) if originals else None
+        return (found[1], "others") if found else (own, "nothing") if originals else None
 
     return key
 
 
-def _folder(name: str) -> tuple[str, bool] | None:
+def _copy(name: str) -> tuple[str, Mark]:
+    own = stem(name)
+    found = _COPIED.match(own)
+    if found is None:
+        return own, "nothing"
+    return found[1], "others" if "copy" in own[found.end(1) :].lower() else "number"
+
+
+def _folder(name: str) -> tuple[str, Mark] | None:
     parent = PurePath(name).parent.name
-    return (parent, True) if parent else None
+    return (parent, "others") if parent else None
 
 
 RULES = (
@@ -90,10 +102,10 @@ RULES = (
     ),
     Rule(
         "copies of one file (NAME (1), NAME copy)",
-        _by(_COPIED, originals=True),
+        _copy,
         certain=True,
         setting=rf"([^/]+?)(?i:{_COPY}+(?: \d+)?)?{_ENDING}$",
-        most=FEW,  # file managers also number whole sets
+        most=FEW,
     ),
     Rule(
         "numbered images of one name (NAME_0001, NAME_0002)",
@@ -157,7 +169,7 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
         found.append(Grouping(what, named, likeness, setting))
 
     for rule in RULES:
-        groups, marked = dict[str, list[int]](), set[str]()
+        groups, marks = dict[str, list[int]](), dict[str, set[Mark]]()
         for number, name in enumerate(names):
             if (key := rule.key(name)) is None:
                 continue
@@ -165,9 +177,8 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
             # Class folders have files of equal names.
             group = f"{folder}/{key[0]}" if folder in classes and rule.key is not _folder else key[0]
             groups.setdefault(group, []).append(number)
-            if key[1]:
-                marked.add(group)
-        groups = {key: each for key, each in groups.items() if 1 < len(each) <= rule.most and key in marked}
+            marks.setdefault(group, set()).add(key[1])
+        groups = {key: each for key, each in groups.items() if 1 < len(each) <= rule.most and _has_others(marks[key])}
         groups = _without_classes(groups, places, surveys, labels)
         if not groups or max(map(len, groups.values())) > LARGEST * len(places):
             continue
@@ -181,6 +192,11 @@ def find(surveys: Mapping[str, Survey]) -> list[Grouping]:
     if likeness is not None:
         add(f"photographs of one camera, each within {BURST:.0f} seconds of the next", bursts, likeness)
     return found
+
+
+def _has_others(marks: set[Mark]) -> bool:
+    """Returns whether names say that there are others; numbers alone do not, as file managers number whole sets."""
+    return "others" in marks or marks >= {"nothing", "number"}
 
 
 def _labels(places: Sequence[Place], surveys: Mapping[str, Survey]) -> npt.NDArray[np.int64]:
@@ -199,14 +215,18 @@ def _without_classes(
     surveys: Mapping[str, Survey],
     labels: npt.NDArray[np.int64],
 ) -> dict[str, list[int]]:
-    """Returns the groups that neither have most images of a class, whose name it is then, nor most of a split."""
+    """Returns the groups without those whose name stands for a class or for splits.
+
+    A group stands for a class if it has most images of the class and these are most of the group. It stands for splits
+    if it has most images of each split in which it occurs.
+    """
     roles = [role for role, _ in places]
     labeled = any(each.images.has_labels for each in surveys.values())
     of_class, of_split = np.bincount(labels), Counter(roles)
 
     def general(group: list[int]) -> bool:
         own, splits = np.bincount(labels[group], minlength=len(of_class)), Counter(roles[number] for number in group)
-        return bool(labeled and (own > LARGEST * of_class).any()) or any(
+        return bool(labeled and (own > LARGEST * np.maximum(of_class, len(group))).any()) or all(
             count > LARGEST * of_split[role] for role, count in splits.items()
         )
 
