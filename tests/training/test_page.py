@@ -129,7 +129,11 @@ def test_thresholds_for_several_sizes_of_a_gallery_are_named_once(finished, eval
             "test",
             "was 75.0 %, on the test images it is 50.0 %. Believe the test",
         ),
-        ({"training.early_stopping_epochs": 3}, "test", "while the validation images chose when to stop."),
+        (
+            {"training.early_stopping_epochs": 3},
+            "test",
+            "while the validation images chose the epoch whose weights are kept and when to stop.",
+        ),
     ],
 )
 def test_which_number_to_believe(overrides, split, said, finished, evaluated, monkeypatch):

@@ -48,7 +48,8 @@ def test_a_shorter_trial_decays_its_learning_rate_at_the_same_shares(schedule):
 
 
 def test_the_phases_of_a_shorter_trial_take_the_same_shares():
-    overrides = ("training.epochs=12", "schedule.warmup_epochs=3", "training.swa_epochs=4", "task.plain_epochs=2")
+    overrides = ("training.epochs=12", "schedule.warmup_epochs=3", "training.swa_epochs=4")
+    overrides += ("task.plain_epochs=2", "task.augmentation.brightness=0.2")
     short = Trial(config.override(EXPERIMENT, overrides)).of_length(6).experiment
     assert (short.training.epochs, short.schedule.warmup_epochs) == (6, 1.5)
     assert (short.training.swa_epochs, short.task.plain_epochs) == (2, 1)
