@@ -66,7 +66,7 @@ def _evaluate_proposals() -> None:
     say(json.dumps(quality.to_dict(), indent=2) if given.json else quality.to_text())
     if given.out:
         for path in quality.save(Path(given.out)):
-            say(f"wrote {path}")
+            say(f"wrote {path}", error=given.json)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -104,6 +104,7 @@ def test_a_batch_of_regions_fits_into_memory(regions, size):
     gathered = 49 * 16 * 256 * 4
     assert regions * gathered < found < 1.2 * regions * gathered
     assert [dense.batch_size(each, found).value for each in (240, 960)] == [size, size]
+    assert dense.batch_size(960, found, 4).value == 4 * size  # in memory at once: a quarter
     assert dense.batch_size(960, found).why == f"an image takes about {found / 1e9:.1f} GB of memory in training"
     many = config.FastRCNNSettings(network=config.detector("fast-rcnn-fpn"), sampled_regions=4_000)
     assert dense.image_bytes(many, model, **count) > 4_000 * gathered

@@ -329,6 +329,17 @@ def test_choices_for_regions(source):
     assert settings.optimizer.learning_rate == 0.5
 
 
+def test_a_network_that_is_set_is_trained_from_random_weights(source):
+    settings, _ = completed(f"data.source={source}", "model.weights=none", "model.name=efficientnet-lite0")
+    assert (settings.task.name, settings.model.name) == ("yolo", "efficientnet-lite0")
+
+
+@pytest.mark.parametrize("steps", [4, 8])
+def test_batches_are_multiples_of_accumulated_parts(source, steps):
+    flags = f"data.source={source}", "model.weights=none", f"training.accumulation_steps={steps}"
+    assert completed(*flags)[0].training.batch_size % steps == 0
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -514,6 +525,8 @@ def test_large_photographs_with_small_objects_are_cut_into_tiles(crowded, tmp_pa
     for other in ("data.tile=none", "data.reduced_decoding=true", "task.name=fast_rcnn", "task.name=rcnn"):
         settings, _ = completed(*whole, other)
         assert settings.data.tile is None
+    settings, _ = completed(*flags, "model.resolution=1280")
+    assert (settings.data.tile, settings.data.image_size) == (None, 1600)
     settings, _ = completed(*flags, "data.tile=400")
     assert (settings.data.tile, settings.data.tile_overlap) == (400, None)
     cut = saved(tmp_path / "run", "task.name=yolo", "data.tile=320", "data.tile_overlap=32", resolution=320)

@@ -32,6 +32,7 @@ def test_batches_grow_with_the_set():
     sizes = [rules.batch_size(count).value for count in COUNTS]
     assert sizes == sorted(sizes)
     assert rules.batch_size(243).value == 16
+    assert [rules.batch_size(243, divisor=each).value for each in (2, 3, 16, 20)] == [16, 18, 16, 20]
 
 
 @pytest.mark.parametrize("start", STARTS)

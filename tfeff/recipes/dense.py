@@ -297,17 +297,19 @@ def image_bytes(task: TaskSettings, model: Architecture, *, num_classes: int, ch
     return max(whole.peak_bytes, trained.training_peak_bytes)
 
 
-def batch_size(count: int, image_bytes: int) -> Choice:
+def batch_size(count: int, image_bytes: int, parts: int = 1) -> Choice:
     """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch and fits into `BATCH_BYTES`.
 
     Args:
         count: number of training images.
         image_bytes: memory of an image.
+        parts: number of equal parts of a batch, one of which is in memory at once; the size is a multiple of it.
     """
-    found = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH)
-    size = found.value
-    while size > 1 and size * image_bytes > BATCH_BYTES:
-        size = (size + 1) // 2
+    found = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH, parts)
+    each = found.value // parts
+    while each > 1 and each * image_bytes > BATCH_BYTES:
+        each = (each + 1) // 2
+    size = each * parts
     if size == found.value:
         return found
     return Choice(size, f"an image takes about {image_bytes / 1e9:.1f} GB of memory in training")

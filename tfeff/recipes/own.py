@@ -3,6 +3,7 @@
 A classifier for images with labels, a detector for images with boxes.
 """
 
+import math
 from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
 from typing import Any
@@ -137,11 +138,11 @@ def training_for_images(
         optimizer: section of the config.
         given: values that are set, by dotted key; others follow from them.
     """
-    count = counted.count
-    updates, batch_size = rules.UPDATES, rules.batch_size(count)
+    count, divisor = counted.count, _divisor(task, given)
+    updates, batch_size = rules.UPDATES, rules.batch_size(count, divisor=divisor)
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
         updates = {"imagenet": rules.ALL_UPDATES}
-        batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH)
+        batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH, divisor)
     chosen = layers(count, start, task) if optimizer.transfer is None else {}
     patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
     frozen = "stage*" in patterns and not optimizer.unfreeze
@@ -338,6 +339,11 @@ def decays(schedule: Schedule, share: float) -> dict[str, Any]:
     return {}  # which follow the number of epochs
 
 
+def _divisor(task: TaskSettings, given: Mapping[str, Any]) -> int:
+    """Returns what the number of images in a batch has to be a multiple of."""
+    return math.lcm(given.get("training.accumulation_steps", 1), task.images_drawn_together or 1)
+
+
 def training_for_boxes(
     counted: AnnotatedImages,
     model: Architecture,
@@ -358,7 +364,7 @@ def training_for_boxes(
     image_bytes = dense.image_bytes(task, model, num_classes=num_classes, channels=channels)
     # Of images without objects, at most as many as of others count: from most of them, little is learned.
     count = min(counted.count, 2 * counted.shown)
-    batch_size = dense.batch_size(count, image_bytes)
+    batch_size = dense.batch_size(count, image_bytes, _divisor(task, given))
     if count < counted.count:
         why = f"{batch_size.why}; {counted.count - count:,} more images without objects do not count"
         batch_size = replace(batch_size, why=why)
@@ -410,7 +416,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
     if cuts and settings.task.TILES:
-        cut, side = dict[str, Choice](), dense.MOST_PIXELS
+        cut, side = dict[str, Choice](), model.resolution if "model.resolution" in kept else dense.MOST_PIXELS
         if run is not None and isinstance(run.task, ObjectDetectionSettings):
             cut, side = dict(starting.tile(run.data)), run.model.resolution
         shape = counted.extent, counted.extents[1], counted.side, counted.aspects[1]
@@ -438,7 +444,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
         "resolution": dense.resolution(model.resolution, counted.extent, counted.extents[0], counted.side),
         **published,
     }
-    if start.kind == "scratch" and model.name == rules.NETWORK:
+    if start.kind == "scratch" and model.name == rules.NETWORK and "model.name" not in kept:
         why = "without ImageNet weights, a small network learns more from few images"
         network |= starting.differing(dense.SMALL, why)
     if run is not None:

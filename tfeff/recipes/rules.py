@@ -182,10 +182,15 @@ def class_balanced(imbalance: float, *, together: int | None = None) -> Choice:
     return Choice(imbalance >= IMBALANCE, f"the largest class has {imbalance:.1f} times the images of the smallest")
 
 
-def batch_size(count: int, sizes: Sequence[int] = BATCH_SIZES, updates: int = UPDATES_PER_EPOCH) -> Choice:
-    """Returns one of the sizes that gives about so many updates per epoch, for `count` training images."""
+def batch_size(
+    count: int, sizes: Sequence[int] = BATCH_SIZES, updates: int = UPDATES_PER_EPOCH, divisor: int = 1
+) -> Choice:
+    """Returns one of the sizes that gives about so many updates per epoch, for `count` training images.
+
+    It is rounded up to a multiple of `divisor`.
+    """
     possible = [size for size in sizes if size * updates <= count]
-    size = min(possible[-1] if possible else sizes[0], count)
+    size = divisor * math.ceil(min(possible[-1] if possible else sizes[0], count) / divisor)
     return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
 
 
