@@ -113,6 +113,18 @@ def test_images_that_train_and_validation_share_are_left_out_of_validation(tmp_p
     assert found["validation"].defects.lost("images") == 2
 
 
+def test_shared_images_are_counted_as_whole_images_if_they_are_cut_into_tiles(tmp_path):
+    wanted = listed_images(tmp_path, "abcd", "dcefghijklmnopqrstuvwxyz")
+    wanted = dataclasses.replace(wanted, data=dataclasses.replace(wanted.data, tile=16))
+    source = selection.open_source(wanted)
+    validation = selection.check(wanted, source)["validation"]
+    assert source.load("val").uncut.ids == [f"{name}.png" for name in "efghijklmnopqrstuvwxyz"]
+    assert validation.images == 22 * 9
+    assert validation.uncut[0] == 22
+    assert validation.defects.counts == {'image that is also in "train" and left out': 2}
+    assert validation.lost("images") == 2 / 24
+
+
 def test_images_that_validation_and_test_share_are_left_out_of_validation(tmp_path):
     wanted = listed_images(tmp_path, "abcd", "defghijklmnopqrstuvwxyz", "fA")
     source = selection.open_source(wanted)

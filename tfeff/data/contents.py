@@ -106,9 +106,12 @@ class Contents:
     def lost(self, what: Lost) -> float:
         """Returns the fraction of the objects or images that is lost."""
         lost = self.defects.lost(what)
+        return lost / (lost + self.kept(what)) if lost else 0.0
+
+    def kept(self, what: Lost) -> int:
+        """Returns the number of objects or images that can be used; of tiles, those of the whole images."""
         counts = self.uncut or (self.images, self.objects)
-        kept = counts[what != "images"] or 0
-        return lost / (lost + kept) if lost else 0.0
+        return counts[what != "images"] or 0
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields for JSON."""
@@ -221,9 +224,9 @@ def require_enough(found: Mapping[str, Contents], max_lost: float) -> None:
         for what in _LOST:
             share, lost = each.lost(what), each.defects.lost(what)
             if share > max_lost:
-                kept = (each.images if what == "images" else each.objects) or 0
+                total = lost + each.kept(what)
                 raise UserError(
-                    f"{each.name}: {lost:,} of {lost + kept:,} {what} are lost ({100 * share:.0f} %); data.max_lost "
+                    f"{each.name}: {lost:,} of {total:,} {what} are lost ({100 * share:.0f} %); data.max_lost "
                     f"allows {100 * max_lost:.0f} %. Correct what is listed below, or train without "
                     f"them: data.max_lost={np.ceil(share * 100) / 100:.2f}\n" + "\n".join(_lines(role, each))
                 )

@@ -295,6 +295,26 @@ def test_a_column_for_each_class_is_read(tmp_path):
     assert "train/_classes.csv, line 4" in images.defects.first("image with several labels")
 
 
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("left", "right", "up", "down"),
+        ("left", "right"),
+        ("label", "other"),
+        ("class", "image", "split", "set", "width", "height"),
+        ("top", "bottom", "left", "right", "name"),
+    ],
+)
+def test_classes_may_be_called_like_other_columns(tmp_path, classes):
+    rows = [[f"{number}.png", *("01"[number == place] for place in range(len(classes)))] for number in range(5)]
+    lines = [", ".join(cells) for cells in (("filename", *classes), *rows)]
+    source = splits_of_tables(tmp_path, "_classes.csv", lines)
+    images, used = source.load("train"), classes[:5]
+    assert source.splits == ("train", "validation")
+    assert [images.class_names[label] for label in images.labels] == list(used)
+    assert images.defects.lost("images") == 5 - len(used)
+
+
 def test_lines_of_json_are_read(tmp_path):
     lines = (
         '{"file_name": "0.png", "label": "cat", "text": "a, b"}',

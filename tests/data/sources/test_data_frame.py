@@ -77,7 +77,6 @@ def test_the_name_changes_with_the_values(files):
     ("frame", "message"),
     [
         (Frame(photo=["a.png"], label=["x"]), "no column image among photo, label; name them image and label"),
-        (Frame(image=["a.png"], xmin=[1], label=["x"]), "no column ymin or xmax or ymax"),
         (Frame(image=[], label=[]), "the data frame has no rows"),
     ],
 )
@@ -117,3 +116,20 @@ def test_the_current_folder_is_not_searched(files, tmp_path):
 def test_labels_are_not_boxes(files):
     with pytest.raises(UserError, match="needs images with boxes; these have labels"):
         catalog.open_objects(offer(Frame(image=files, label=list("aabb"))))
+
+
+@pytest.mark.parametrize("features", [{"x1": [0.5] * 4}, {"left": [1] * 4, "right": [2] * 4, "top": [3] * 4}])
+def test_some_corners_are_not_boxes(files, features):
+    dataset = catalog.open_labels(offer(Frame(image=files, label=list("aabb"), **features))).load("all")
+    assert dataset.labels.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("order", [("train", "test"), ("test", "train")])
+def test_all_frames_have_boxes_or_none(files, order):
+    sides = {"xmin": [1] * 2, "ymin": [1] * 2, "xmax": [9] * 2, "ymax": [9] * 2}
+    frames = {
+        "train": Frame(image=files[:2], label=list("ab"), **sides),
+        "test": Frame(image=files[2:], label=list("ab")),
+    }
+    with pytest.raises(UserError, match="images: test: the data frame has no boxes, but that of train has"):
+        offer({split: frames[split] for split in order})

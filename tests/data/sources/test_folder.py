@@ -247,6 +247,16 @@ def test_invalid_fractions_are_refused(image_folder, fractions):
         ),
         ("metadata.jsonl", "{}", "{0}/train/metadata.jsonl has no column image and label: write the columns image and"),
         ("_classes.csv", "filename, a, b\n000.png, 1, 0\n", "{0}/train/_classes.csv lists the images: use csv:{0}"),
+        (
+            "_classes.csv",
+            "filename, left, right\n000.png, 1, 0\n",
+            "{0}/train/_classes.csv lists the images: use csv:{0}",
+        ),
+        (
+            "_classes.csv",
+            "filename, image, name\n000.png, 1, 0\n",
+            "{0}/train/_classes.csv lists the images: use csv:{0}",
+        ),
         ("names.csv", "filename, a, b\n", "{0}/train/names.csv has no column label: write the columns image and"),
     ],
 )

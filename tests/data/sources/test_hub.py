@@ -276,6 +276,21 @@ def test_other_columns_of_classes_are_said(tmp_path):
     assert "labels are those of label, not of coarse_label" in dataset.notes[0]
 
 
+@pytest.mark.parametrize(("column", "learned"), [("label", "label"), ("Label", "Label"), ("category", "gender")])
+def test_a_column_label_is_preferred_to_classes_of_another_name(tmp_path, column, learned):
+    values = {"_type": "Value", "dtype": "string"}
+    gender = {"names": ["female", "male"], "_type": "ClassLabel"}
+    content = table(
+        {"image": encoded(range(2)), column: ["rose", "oak"], "gender": [0, 1]},
+        {"image": {"_type": "Image"}, column: values, "gender": gender},
+        {column: pa.string(), "gender": pa.int64()},
+    )
+    dataset = labels_of(write(tmp_path / "train.parquet", content))
+    assert dataset.class_names == (("female", "male") if learned == "gender" else ("oak", "rose"))
+    other = "gender" if learned == column else column
+    assert f"labels are those of {learned}, not of {other}" in dataset.notes[0]
+
+
 def objects_of(root, **options):
     return catalog.open_objects(f"hf:{root}", Options(**options)).load("all")
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tfeff.boxes.tiling import Grid
-from tfeff.data.contents import Contents
+from tfeff.data.contents import Contents, require_enough
 from tfeff.data.dataset import Dataset, Objects
 from tfeff.data.images import decoding
 from tfeff.data.images.storage import EncodedImages
 from tfeff.data.sources import catalog, tiles
 from tfeff.data.sources.source import Options
+from tfeff.errors import UserError
 
 RNG = np.random.default_rng(0)
 SIZES = ((90, 200), (40, 60), (150, 30))
@@ -121,6 +122,8 @@ def test_images_and_objects_that_are_lost_are_shares_of_the_whole_ones(large):
     assert contents.lost("images") == pytest.approx(1 / 3)
     assert contents.images == len(found) - len(corrupt)
     assert contents.uncut == (2, 1)
+    with pytest.raises(UserError, match=r"made: 1 of 3 images are lost \(33 %\)"):
+        require_enough({"train": contents}, 0.1)
 
 
 def test_a_source_is_cut_if_its_options_say_so():

@@ -134,7 +134,8 @@ def lacking(path: Path, needed: Sequence[str]) -> list[str]:
         header = list(_object(first) or ())
     else:
         header = [cell.strip(' "\n') for cell in first.split(_delimiter(first))]
-    known = {*columns(header), *(("label",) if path.name == _ONE_HOT else ())}
+    places, classes = _columns_and_classes(path, header)
+    known = {*places, *(("label",) if classes else ())}
     return [meaning for meaning in needed if meaning not in known]
 
 
@@ -193,13 +194,10 @@ def _parsed(
     # A quoted value of the first line may contain a line break; reading goes on in the rest.
     table = csv.reader(_chained(first, rest), delimiter=_delimiter(first), skipinitialspace=True, strict=True)
     header = [cell.strip() for cell in next(table, [])]
-    places = columns(header)
+    places, classes = _columns_and_classes(file, header)
     if "xmin" in needed and _is_box(header):
-        places = {meaning: place for place, meaning in enumerate(HEADERLESS)}
+        places, classes = {meaning: place for place, meaning in enumerate(HEADERLESS)}, {}
         yield 1, {meaning: header[place] for meaning, place in places.items()}, ""
-    classes = dict[str, int]()
-    if file.name == _ONE_HOT and "label" not in places:
-        classes = {name: place for place, name in enumerate(header) if place not in places.values()}
     _require(where, file, header, needed, {*places, *(("label",) if classes else ())})
     last = table.line_num
     for cells in table:
@@ -278,6 +276,19 @@ def columns(header: Sequence[str]) -> dict[str, int]:
         if place is not None:
             found[meaning] = place
     return found
+
+
+def _columns_and_classes(file: Path, header: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Returns meaning -> position of its column; and class -> position of its column, in Roboflow's `_classes.csv`."""
+    places = columns(header)
+    if file.name != _ONE_HOT:
+        return places, {}
+    if header and header[0].lower() == "filename":
+        # Roboflow writes no other columns, and classes may be called left, label or image.
+        places = {"image": 0}
+    if "label" in places:
+        return places, {}
+    return places, {name: place for place, name in enumerate(header) if place not in places.values()}
 
 
 def report_splits(

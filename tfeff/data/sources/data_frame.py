@@ -34,15 +34,22 @@ class ListedImages:
         has_objects: whether the rows have boxes, and not just labels.
 
     Raises:
-        UserError: columns are missing, or there are no rows.
+        UserError: columns are missing, only some frames have boxes, or there are no rows.
     """
 
     def __init__(self, frames: Any) -> None:
         parts = frames if isinstance(frames, Mapping) else {"": frames}
-        self._rows = [row for split, frame in parts.items() for row in _rows(str(split), frame)]
+        boxes = [split for split, frame in parts.items() if _has_boxes(frame)]
+        labels = [split for split in parts if split not in boxes]
+        if boxes and labels:
+            raise UserError(
+                f"images: {labels[0]}: the data frame has no boxes, but that of {boxes[0]} has; give all frames the "
+                "columns xmin, ymin, xmax and ymax, or none"
+            )
+        self.has_objects = bool(boxes)
+        self._rows = [row for split, frame in parts.items() for row in _rows(str(split), frame, self.has_objects)]
         if not self._rows:
             raise UserError("images: the data frame has no rows")
-        self.has_objects = "xmin" in self._rows[0].values
         digest = hashlib.blake2b(digest_size=6)
         for row in self._rows:
             digest.update(repr(row).encode(errors="surrogatepass"))
@@ -55,10 +62,19 @@ class ListedImages:
         return LabelTable(name, self._rows, options)
 
 
-def _rows(split: str, frame: Any) -> list[Row]:
-    header = [str(column) for column in frame.columns]
+def _header(frame: Any) -> list[str]:
+    return [str(column) for column in frame.columns]
+
+
+def _has_boxes(frame: Any) -> bool:
+    """Returns whether a frame has columns for all four corners; fewer are other values, such as a feature `x1`."""
+    return {*csv_table.HEADERLESS} - {*COLUMNS} <= csv_table.columns(_header(frame)).keys()
+
+
+def _rows(split: str, frame: Any, has_boxes: bool) -> list[Row]:
+    header = _header(frame)
     places = csv_table.columns(header)
-    needed = csv_table.HEADERLESS if "xmin" in places else COLUMNS
+    needed = csv_table.HEADERLESS if has_boxes else COLUMNS
     missing = [meaning for meaning in needed if meaning not in places]
     where = f"images: {split}" if split else "images"
     if missing:

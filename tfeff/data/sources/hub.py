@@ -117,7 +117,9 @@ class HubLabeledImages(HubDataset):
 
     Rows without a label, such as those of a test split whose labels are secret, are left out.
 
-    The label is a `ClassLabel`, or else a column of texts or whole numbers with a usual name, such as `label`.
+    The label is a `ClassLabel` with a usual name; else the column `label` of texts or whole numbers, another
+    `ClassLabel`, or another column of texts or whole numbers with a usual name. If there are several such columns, a
+    note says which one is learned.
 
     Args:
         root: as for `HubDataset`.
@@ -130,7 +132,7 @@ class HubLabeledImages(HubDataset):
     def __init__(self, root: str | Path, options: Options) -> None:
         super().__init__(root, options)
         classes = [key for key, feature in self._features.items() if features.kind(feature) == "ClassLabel"]
-        candidates = classes or [key for key, feature in self._features.items() if features.is_label(feature)]
+        candidates = [key for key, feature in self._features.items() if key in classes or features.is_label(feature)]
         usual = [key for name in _LABELS for key in candidates if key.lower() == name]
         several = [key for key in self._features if key.lower() in _LABELS and features.is_list(self._features[key])]
         if several and not usual and not classes:
@@ -143,8 +145,9 @@ class HubLabeledImages(HubDataset):
                 f"{self.name} is not a classification dataset: no column is a ClassLabel or is called label; there are "
                 f"{listed(list(self._features), 20)}"
             )
-        self._label = (usual or classes)[0]
-        self._others = [key for key in classes if key != self._label]
+        usual_classes = [key for key in usual if key in classes]
+        exact = [key for key in usual if key.lower() == "label"]
+        self._label, *self._others = dict.fromkeys([*usual_classes, *exact, *classes, *usual])
         columns = {part: self._column(part, self._label) for part in self._tables}
         self._classes = features.Classes.of(
             self._features[self._label], [v for found in columns.values() for v in found]

@@ -5,6 +5,8 @@ Detections in the tiles of an image are merged by `tfeff.boxes.tiling`, which as
 part of an object that its border cuts: such parts are the objects here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfeff.boxes.tiling import Grid
@@ -52,6 +54,14 @@ class Tiles(Parts):
         assert tiles.cropped is not None
         owners = [index for index, name in enumerate(tiles.cropped.ids) if name in names]
         return [tiles.ids[place] for place in np.flatnonzero(np.isin(tiles.owners, owners)).tolist()]
+
+    def leave_out(self, split: str, ids: Sequence[str], kind: str) -> None:
+        """Leaves out the images of the source that some tiles are cut from, and so all their tiles."""
+        tiles = self.load(split)
+        assert tiles.cropped is not None
+        owners = np.unique(tiles.owners[np.isin(tiles.ids, list(ids))])
+        self.source.leave_out(split, [tiles.cropped.ids[owner] for owner in owners], kind)
+        self._loaded.clear()
 
     def _load(self, split: str) -> Dataset:
         assert self.options.grid is not None
