@@ -104,6 +104,12 @@ def test_folders_outside_the_dataset(make):
     assert found(root) == {"train": ["train/b.png"], "validation": [f"{photos}/images/a.png"]}
 
 
+def test_a_list_outside_the_dataset_means_the_images_beside_it(make):
+    photos = make("images/a", "all.txt:./images/a.png\n", root="photos")
+    root = make("images/train/b", "more/a", f"data.yaml:train: images/train\nval: ../photos/all.txt\n{YAML}")
+    assert found(root)["validation"] == [f"{photos}/images/a.png"]
+
+
 def test_several_folders_are_joined(make):
     root = make(
         "images/a/1", "images/b/2", "images/c/3", f"data.yaml:train: [images/a, images/b]\nval: images/c\n{YAML}"
@@ -158,6 +164,41 @@ def test_listed_images_without_a_file_and_unlisted_ones(make):
     assert source.defects.counts == {"image without a file": 1}
     assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 0)
     assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
+
+
+@pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
+def test_an_image_of_the_same_name_in_another_split_is_not_taken(make, layout):
+    train, val = layout.format("train"), layout.format("val")
+    lists = f"train.txt:./{train}/1.png\n/content/set/{train}/4.png", f"val.txt:./{val}/4.png"
+    for more in ((), lists[1:]):
+        root = make(f"{train}/1", f"{val}/4", lists[0], *more)
+        source = YOLO(root, Options())
+        assert source.load("train").defects.counts == {"image without a file": 1}
+        assert [source.load(split).ids[0][-5:] for split in source.splits] == ["1.png", "4.png"]
+        assert source.disjoint
+
+
+def test_images_in_another_folder_than_written_are_said(make):
+    root = make("images/a", "images/b", "train.txt:/old/a.png\n./images/b.png")
+    assert sorted(found(root)["train"]) == ["a.png", "b.png"]
+    text = f"1 of 2 images of train.txt are in another folder than written, first: /old/a.png: {root}/images/a.png"
+    assert notes(root)[1] == f"train: {text}"
+
+
+@pytest.mark.parametrize("other", ["images/b/1.png", "images/B/1.png", "more/images/b/1.png"])
+def test_an_image_that_another_line_means_is_not_taken(make, other):
+    root = make("images/b/1", "images/b/2", "train.txt:images/a/1.png\nimages/b/2.png", f"val.txt:{other}")
+    source = YOLO(root, Options())
+    assert source.load("train").ids == ["b/2.png"]
+    assert source.load("train").defects.counts == {"image without a file": 1}
+    assert source.load("val").ids == ["b/1.png"]
+
+
+def test_lines_that_fit_one_image_alike_are_refused(make):
+    root = make("images/b/1", "images/b/2", "train.txt:x/1.png\ny/1.png\nimages/b/2.png")
+    dataset = YOLO(root, Options()).load("train")
+    assert dataset.ids == ["b/2.png"]
+    assert dataset.defects.counts == {"image without a file": 2}
 
 
 @pytest.mark.parametrize("file", ["val.txt", "data.yaml"])
