@@ -275,6 +275,46 @@ def test_the_current_folder(make, monkeypatch):
     assert found("..") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
 
 
+@pytest.mark.parametrize("given", ["set", "link", "{}/set", "{}/link", "set/data.yaml"])
+@pytest.mark.parametrize("written", ["{}/set", "{}/link", "{}/link/../set"])
+@pytest.mark.parametrize("file", ["train.txt", "data.yaml", "data.yaml with lists"])
+def test_absolute_paths_in_a_dataset_whose_path_is_relative_or_a_link(
+    make, monkeypatch, tmp_path, given, written, file
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("set")
+    there = f"{written.format(tmp_path)}/images"
+    lists = (f"train.txt:{there}/train/a.png\n{there}/train/b.png", f"more/val.txt:{there}/val/c.png")
+    splits = {
+        "train.txt": "",
+        "data.yaml": f"train: {there}/train\nval: {there}/val\n",
+        "data.yaml with lists": f"train: {there}/../train.txt\nval: {there}/../more/val.txt\n",
+    }
+    make("images/train/a", "images/train/b", "images/val/c", f"data.yaml:{splits[file]}{YAML}")
+    make(*{"train.txt": lists[:1], "data.yaml with lists": lists}.get(file, ()))
+    (tmp_path / "set/images/train/d.raf").write_bytes(b"")
+    source = YOLO(given.format(tmp_path), Options())
+    assert source.splits == ("train", "validation")
+    train, validation = (source.load(split) for split in source.splits)
+    assert (train.ids, validation.ids) == (["train/a.png", "train/b.png"], ["val/c.png"])
+    assert train.defects.counts == {"image of a format that cannot be read (.raf)": 1}
+    assert len(train.notes) == len(validation.notes) == 1
+    assert source.disjoint
+
+
+def test_a_link_to_a_folder_of_the_dataset_means_that_folder(make, tmp_path):
+    root = make("images/a", "images/b", f"train.txt:{tmp_path}/link/a.png", "test.txt:images/b.png")
+    (tmp_path / "link").symlink_to("set/images")
+    assert found(root) == {"train": ["a.png"], "test": ["b.png"]}
+
+
+def test_one_image_written_in_two_ways_is_in_two_splits(make, monkeypatch):
+    root = make("images/a", "images/b", "train.txt:./images/a.png")
+    make(f"test.txt:{root}/images/a.png\n{root}/images/b.png")
+    monkeypatch.chdir(root)
+    assert not YOLO(".", Options()).disjoint
+
+
 def test_labels_of_images_that_no_list_names_are_said_and_not_lost(make):
     root = make("images/a", "images/b", "images/c", "labels/orphan.txt:0 0.5 0.5 0.5 0.5", "train.txt:images/a.png")
     dataset = YOLO(root, Options()).load("train")

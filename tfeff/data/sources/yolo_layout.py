@@ -197,7 +197,7 @@ class _Places:
         }
         self._depth = depth([*self._folders, *self._files])
         self._images = Finder(tree.images())
-        self._lists = set[Path]()
+        self._lists, self._own_folders = set[Path](), dict[Path, Path]()
 
     def parts(self, entries: Iterable[str]) -> dict[str, Part | None]:
         """Returns the images of entries: folders, or lists of images; None for those that do not exist.
@@ -227,10 +227,9 @@ class _Places:
         for base in (*self._bases, self._root):
             path = Path(os.path.normpath(base / entry.replace("\\", "/")))
             if os.path.isdir(path) and path.resolve() != self._root.resolve():
-                tree = Tree.of(path)
-                return Part(str(path), [path / name for name in tree.images()])
+                return Part(str(path), [self._own(path / name) for name in Tree.of(path).images()])
             if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
-                return self._list(path, "")
+                return self._list(self._own(path), "")
         return next((part for tail in ([whole, *ends] if absolute else ends) if (part := self._inside(tail))), None)
 
     def _inside(self, path: str) -> Part | None:
@@ -256,17 +255,31 @@ class _Places:
             beside = joined(folder, line.removeprefix("./"))
             found = beside if beside in self._images.files else self._images.find(line)
             if Path(line).is_absolute() and is_image(line) and os.path.isfile(line):
-                images.append(Path(line))
+                images.append(self._own(Path(line)))
             elif found is not None and (found == beside or not is_moved(line, found)):
                 images.append(self._root / found)
             elif is_image(line) and os.path.isfile(path.parent / line):
-                images.append(path.parent / line)
+                images.append(self._own(path.parent / line))
             elif found is not None:
                 moved[line] = self._root / found
             else:
                 missing[line] = self._images.problem(line)
         name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
         return Part(name, [*dict.fromkeys(images)], missing, moved)
+
+    def _own(self, path: Path) -> Path:
+        """Returns the path of a file, which starts with the root as it is given if the file is below it."""
+        if path.parent not in self._own_folders:
+            self._own_folders[path.parent] = self._own_folder(path.parent)
+        return self._own_folders[path.parent] / path.name
+
+    def _own_folder(self, folder: Path) -> Path:
+        root = self._root.resolve()
+        for above in (folder, *folder.parents):
+            if above.resolve() == root:
+                return self._root / folder.relative_to(above)
+        resolved = folder.resolve()
+        return self._root / resolved.relative_to(root) if resolved.is_relative_to(root) else folder
 
     def unused_lists(self) -> list[str]:
         """Returns other text files in the dataset that name an image in their first line."""
