@@ -109,9 +109,9 @@ def test_an_invalid_row_drops_only_itself(root):
         "text",
         {"id": 5},
         *CONTENT["categories"],
-        {"id": 2, "name": "dog"},
+        CONTENT["categories"][1],
     ]
-    images = [{"id": 1}, None, *CONTENT["images"], {"id": 12, "file_name": "a.png"}, {"id": 7, "file_name": "b.png"}]
+    images = [{"id": 1}, None, *CONTENT["images"], {"id": 12, "file_name": "a.png"}, CONTENT["images"][0]]
     save(root, CONTENT | {"categories": categories, "images": images})
     source = COCO(root, Options()).load("tiny")
     assert source.class_names == ("cat", "owl")
@@ -120,10 +120,25 @@ def test_an_invalid_row_drops_only_itself(root):
     assert source.defects.counts == {
         "row without id or name": 3,
         "row without id or file_name": 2,
-        "category id used twice": 1,
-        "image id used twice": 1,
         "image listed twice": 1,
     }
+
+
+def test_images_that_share_an_id_are_dropped(root):
+    Image.new("RGB", (100, 80)).save(root / "tiny/c.png")
+    save(root, CONTENT | {"images": [*CONTENT["images"], {"id": "7", "file_name": "c.png"}]})
+    source = COCO(root, Options()).load("tiny")
+    assert source.ids == ["tiny/b.png"]
+    assert source.defects.counts == {"image id used twice": 2, "object without an image": 1}
+    assert (source.defects.lost("images"), source.defects.lost("objects")) == (2, 1)
+
+
+def test_categories_that_share_an_id_are_refused(root):
+    save(root, CONTENT | {"categories": [*CONTENT["categories"], {"id": 2.0, "name": "dog"}]})
+    with pytest.raises(
+        UserError, match=r"instances_tiny\.json: the categories cat, dog have the same id, 2; give each"
+    ):
+        COCO(root, Options()).load("tiny")
 
 
 LAYOUTS = {

@@ -59,6 +59,22 @@ def test_names_as_annotation_files_write_them(written, found):
     assert Finder(["a/x.jpg", "b/x.jpg", "a b.jpg", "deep/only.jpg"]).find(written) == found
 
 
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("images/train/x.jpg", None),
+        ("train/images/x.jpg", None),
+        ("obj_train_data/x.jpg", None),
+        ("images/valid/more/x.jpg", "images/val/x.jpg"),
+        ("/home/train/images/dev/more/x.jpg", "images/val/x.jpg"),
+        ("x.jpg", "images/val/x.jpg"),
+        ("train/y.jpg", "images/y.jpg"),
+    ],
+)
+def test_a_name_does_not_mean_a_file_of_another_split(written, found):
+    assert Finder(["images/val/x.jpg", "images/y.jpg"]).find(written) == found
+
+
 @pytest.mark.parametrize(("written", "several"), [("x.jpg", True), ("c\\X.jpg", True), ("z.jpg", False), ("", False)])
 def test_names_of_several_files_are_told_from_missing_ones(written, several):
     problem = Finder(["a/x.jpg", "b/x.jpg"]).problem(written)

@@ -102,6 +102,22 @@ def test_what_a_line_means(line: str, ids: list[str]) -> None:
     assert Names(["a", "IMG 1", "sub/c", "x/d", "y/d", "e.rf.1"]).find(line) == ids
 
 
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("train/4", []),
+        ("train/4.jpg", []),
+        ("Train/JPEGImages/4.jpg 1", []),
+        ("valid/4", ["val/4"]),
+        ("4", ["val/4"]),
+        ("train/5", ["train/5"]),
+        ("train/6", ["6"]),
+    ],
+)
+def test_a_line_does_not_mean_an_image_of_another_split(line: str, ids: list[str]) -> None:
+    assert Names(["val/4", "train/5", "test/5", "6"]).find(line) == ids
+
+
 def test_lines_of_a_hundred_thousand_parts_cost_no_square_of_that() -> None:
     names = Names(["a/x", "b/x", "only"])
     assert names.find("a/" * 100_000 + "x.jpg") == ["a/x"]

@@ -104,6 +104,12 @@ def test_folders_outside_the_dataset(make):
     assert found(root) == {"train": ["train/b.png"], "validation": [f"{photos}/images/a.png"]}
 
 
+def test_a_list_outside_the_dataset_means_the_images_beside_it(make):
+    photos = make("images/a", "all.txt:./images/a.png\n", root="photos")
+    root = make("images/train/b", "more/a", f"data.yaml:train: images/train\nval: ../photos/all.txt\n{YAML}")
+    assert found(root)["validation"] == [f"{photos}/images/a.png"]
+
+
 def test_several_folders_are_joined(make):
     root = make(
         "images/a/1", "images/b/2", "images/c/3", f"data.yaml:train: [images/a, images/b]\nval: images/c\n{YAML}"
@@ -158,6 +164,41 @@ def test_listed_images_without_a_file_and_unlisted_ones(make):
     assert source.defects.counts == {"image without a file": 1}
     assert (source.defects.lost("images"), source.defects.lost("objects")) == (1, 0)
     assert notes(root)[1] == f"1 images belong to no split and are not used, first: {root}/images/b.png"
+
+
+@pytest.mark.parametrize("layout", ["images/{}", "{}/images"])
+def test_an_image_of_the_same_name_in_another_split_is_not_taken(make, layout):
+    train, val = layout.format("train"), layout.format("val")
+    lists = f"train.txt:./{train}/1.png\n/content/set/{train}/4.png", f"val.txt:./{val}/4.png"
+    for more in ((), lists[1:]):
+        root = make(f"{train}/1", f"{val}/4", lists[0], *more)
+        source = YOLO(root, Options())
+        assert source.load("train").defects.counts == {"image without a file": 1}
+        assert [source.load(split).ids[0][-5:] for split in source.splits] == ["1.png", "4.png"]
+        assert source.disjoint
+
+
+def test_images_in_another_folder_than_written_are_said(make):
+    root = make("images/a", "images/b", "train.txt:/old/a.png\n./images/b.png")
+    assert sorted(found(root)["train"]) == ["a.png", "b.png"]
+    text = f"1 of 2 images of train.txt are in another folder than written, first: /old/a.png: {root}/images/a.png"
+    assert notes(root)[1] == f"train: {text}"
+
+
+@pytest.mark.parametrize("other", ["images/b/1.png", "images/B/1.png", "more/images/b/1.png"])
+def test_an_image_that_another_line_means_is_not_taken(make, other):
+    root = make("images/b/1", "images/b/2", "train.txt:images/a/1.png\nimages/b/2.png", f"val.txt:{other}")
+    source = YOLO(root, Options())
+    assert source.load("train").ids == ["b/2.png"]
+    assert source.load("train").defects.counts == {"image without a file": 1}
+    assert source.load("val").ids == ["b/1.png"]
+
+
+def test_lines_that_fit_one_image_alike_are_refused(make):
+    root = make("images/b/1", "images/b/2", "train.txt:x/1.png\ny/1.png\nimages/b/2.png")
+    dataset = YOLO(root, Options()).load("train")
+    assert dataset.ids == ["b/2.png"]
+    assert dataset.defects.counts == {"image without a file": 2}
 
 
 @pytest.mark.parametrize("file", ["val.txt", "data.yaml"])
@@ -232,6 +273,46 @@ def test_the_current_folder(make, monkeypatch):
     assert found("data.yaml") == found(".")
     monkeypatch.chdir("images")
     assert found("..") == {"train": ["train/a.png"], "validation": ["val/b.png"]}
+
+
+@pytest.mark.parametrize("given", ["set", "link", "{}/set", "{}/link", "set/data.yaml"])
+@pytest.mark.parametrize("written", ["{}/set", "{}/link", "{}/link/../set"])
+@pytest.mark.parametrize("file", ["train.txt", "data.yaml", "data.yaml with lists"])
+def test_absolute_paths_in_a_dataset_whose_path_is_relative_or_a_link(
+    make, monkeypatch, tmp_path, given, written, file
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("set")
+    there = f"{written.format(tmp_path)}/images"
+    lists = (f"train.txt:{there}/train/a.png\n{there}/train/b.png", f"more/val.txt:{there}/val/c.png")
+    splits = {
+        "train.txt": "",
+        "data.yaml": f"train: {there}/train\nval: {there}/val\n",
+        "data.yaml with lists": f"train: {there}/../train.txt\nval: {there}/../more/val.txt\n",
+    }
+    make("images/train/a", "images/train/b", "images/val/c", f"data.yaml:{splits[file]}{YAML}")
+    make(*{"train.txt": lists[:1], "data.yaml with lists": lists}.get(file, ()))
+    (tmp_path / "set/images/train/d.raf").write_bytes(b"")
+    source = YOLO(given.format(tmp_path), Options())
+    assert source.splits == ("train", "validation")
+    train, validation = (source.load(split) for split in source.splits)
+    assert (train.ids, validation.ids) == (["train/a.png", "train/b.png"], ["val/c.png"])
+    assert train.defects.counts == {"image of a format that cannot be read (.raf)": 1}
+    assert len(train.notes) == len(validation.notes) == 1
+    assert source.disjoint
+
+
+def test_a_link_to_a_folder_of_the_dataset_means_that_folder(make, tmp_path):
+    root = make("images/a", "images/b", f"train.txt:{tmp_path}/link/a.png", "test.txt:images/b.png")
+    (tmp_path / "link").symlink_to("set/images")
+    assert found(root) == {"train": ["a.png"], "test": ["b.png"]}
+
+
+def test_one_image_written_in_two_ways_is_in_two_splits(make, monkeypatch):
+    root = make("images/a", "images/b", "train.txt:./images/a.png")
+    make(f"test.txt:{root}/images/a.png\n{root}/images/b.png")
+    monkeypatch.chdir(root)
+    assert not YOLO(".", Options()).disjoint
 
 
 def test_labels_of_images_that_no_list_names_are_said_and_not_lost(make):

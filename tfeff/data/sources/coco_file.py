@@ -13,6 +13,7 @@ from typing import Any
 
 from tfeff.data.dataset import Id
 from tfeff.data.defects import Defects, Lost
+from tfeff.data.names import listed
 from tfeff.data.sources import foreign, text
 from tfeff.data.sources.annotations import RELATIVE_LIMIT, Box, ObjectCollector, are_relative, scaled, stated_area
 from tfeff.data.sources.coco_masks import segmentation_box
@@ -74,7 +75,7 @@ class COCOFile:
         """Reads a file.
 
         Raises:
-            UserError: it is not a COCO annotation file.
+            UserError: it is not a COCO annotation file, or categories with different names have the same id.
         """
         content: Any = None
         try:
@@ -96,8 +97,7 @@ class COCOFile:
         categories, images, annotations = (content[part] for part in ("categories", "images", "annotations"))
         categories, annotations, notes = _without_stuff(categories, annotations)
         problems, by_image = list[Problem](), defaultdict[Key, list[Row]](list)
-        named = _by_id(categories, "name", "category", problems, None)
-        named_images = _by_id(images, "file_name", "image", problems, "images")
+        named, named_images = _categories(categories, path, problems), _images(images, problems)
         for number, item in enumerate(annotations, 1):
             owner = key_of(item.get("image_id")) if isinstance(item, dict) else None
             if owner is None or owner not in named_images:
@@ -306,14 +306,38 @@ def _sizes(images: list[Any]) -> dict[Key, tuple[int, int]]:
     return found
 
 
-def _by_id(rows: list[Any], field: str, what: str, problems: list[Problem], lost: Lost | None) -> dict[Key, Named]:
-    """Returns what has an id and a name; of several rows with one id, the first counts."""
-    found = dict[Key, Named]()
+def _categories(rows: list[Any], path: Path, problems: list[Problem]) -> dict[Key, Named]:
+    """Returns the categories that have an id and a name.
+
+    Raises:
+        UserError: categories with different names have the same id.
+    """
+    found = _by_id(rows, "name", "category", problems, None)
+    for key, named in found.items():
+        if len(named) > 1:
+            raise UserError(f"{path}: the categories {listed(named)} have the same id, {key}; give each its own id")
+    return {key: next(iter(named.values())) for key, named in found.items()}
+
+
+def _images(rows: list[Any], problems: list[Problem]) -> dict[Key, Named]:
+    """Returns the images that have a name and an id of their own: objects of a shared id could be in any of them."""
+    found = _by_id(rows, "file_name", "image", problems, "images")
+    for key, named in found.items():
+        if len(named) > 1:
+            problems += [Problem("image id used twice", f", id {key}: {name}", "images") for name in named]
+    return {key: next(iter(named.values())) for key, named in found.items() if len(named) == 1}
+
+
+def _by_id(
+    rows: list[Any], field: str, what: str, problems: list[Problem], lost: Lost | None
+) -> dict[Key, dict[str, Named]]:
+    """Returns what has an id and a name, by key and name."""
+    found = defaultdict[Key, dict[str, Named]](dict)
     for number, row in enumerate(rows, 1):
         key = key_of(row.get("id")) if isinstance(row, dict) else None
         name = row.get(field) if isinstance(row, dict) else None
         if key is None or not isinstance(name, str) or not name.strip():
             problems.append(Problem(f"row without id or {field}", f", {what} {number}", lost))
-        elif found.setdefault(key, Named(row["id"], name)).name != name:
-            problems.append(Problem(f"{what} id used twice", f", {what} {number}: {key}", lost))
+        else:
+            found[key].setdefault(name, Named(row["id"], name))
     return found

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from tfeff.data.images import decoding
 from tfeff.data.sources import files
+from tfeff.data.splits import FRACTIONS, canonical_name
 
 IMAGES = ("images", "image", "imgs", "img", "jpegimages")
 """Names of folders for images, in any case."""
@@ -103,7 +104,10 @@ class Finder:
         self._depth = depth(self.files)
 
     def find(self, name: str) -> str | None:
-        """Returns the only file that a name can mean: the one whose path ends with most of it."""
+        """Returns the only file that a name can mean: the one whose path ends with most of it.
+
+        A file of the same name in another folder is found too, unless it is that of another split.
+        """
         if name in self.files:
             return name
         for written in dict.fromkeys((name, unquote(name))):
@@ -113,7 +117,8 @@ class Finder:
                     return tail
                 if found := self._folded.get(folded(tail)):
                     return found
-            if parts and (found := self._by_name.get(folded(parts[-1]))):
+            found = self._by_name.get(folded(parts[-1])) if parts else None
+            if found and not is_of_other_split(written, found):
                 return found
         return None
 
@@ -145,6 +150,41 @@ def path_parts(name: str) -> list[str]:
     (['images', 'a.jpg'], ['data', 'local-files', 'cats', 'b.jpg'])
     """
     return [part for part in re.split(r"[\\/]|\?d=", name.strip()) if part not in ("", ".", "..")]
+
+
+def is_moved(written: str, path: str) -> bool:
+    """Returns whether a written path has folders, and a file is in other ones.
+
+    >>> is_moved("/data/a/x.jpg", "a/x.jpg"), is_moved("x.jpg", "a/x.jpg"), is_moved("b/x.jpg", "a/x.jpg")
+    (False, False, True)
+    """
+    above, folders = (path_parts(folded(unquote(each)))[:-1] for each in (written, path))
+    return bool(above) and above[len(above) - len(folders) :] != folders
+
+
+def is_of_other_split(written: str, path: str) -> bool:
+    """Returns whether the innermost folders that are named after splits differ.
+
+    >>> is_of_other_split("train/images/x.jpg", "valid/images/x.jpg"), is_of_other_split("images/x.jpg", "val/x.jpg")
+    (True, False)
+    """
+    own, other = _split_of(written), _split_of(path)
+    return "" not in (own, other) and own != other
+
+
+def _split_of(path: str) -> str:
+    """Returns the split that the innermost of a file's folders is named after; "" if there is none."""
+    folders = reversed(path_parts(path)[:-1])
+    return next((split for folder in folders if (split := named_split(folder)) in FRACTIONS), "")
+
+
+def named_split(name: str) -> str:
+    """Returns the split that a folder or list is named after, also in the forms of CVAT and Ultralytics.
+
+    These are `obj_train_data` and `autosplit_val`.
+    """
+    name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
+    return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 
 
 def depth(paths: Iterable[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tfeff.data.images import decoding
 from tfeff.data.names import listed
 from tfeff.data.sources import files, text
-from tfeff.data.sources.listing import depth, folded, tails
+from tfeff.data.sources.listing import depth, folded, is_of_other_split, tails
 from tfeff.data.splits import canonical_name
 from tfeff.errors import UserError
 
@@ -74,14 +74,14 @@ class Names:
         self._depth = depth(self._ids)
 
     def find(self, entry: str) -> list[str]:
-        """Returns the ids that fit: one, none, or several that cannot be told apart."""
+        """Returns the ids that fit: one, none, or several that cannot be told apart; none of another split."""
         for name in _readings(entry):
             for candidate in (name, _without_ending(name)):
                 if candidate in self._ids:
                     return [candidate]
             parts = folded(_without_ending(name)).split("/")
             for tail in tails(parts, self._depth):
-                if fitting := self._by_key.get(tail):
+                if fitting := [each for each in self._by_key.get(tail, ()) if not is_of_other_split(name, each)]:
                     return sorted(fitting)
         return []
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from tfeff.data.sources import text
 from tfeff.data.sources.files import find, subfolders
-from tfeff.data.sources.listing import IMAGES, Tree, folded, joined
+from tfeff.data.sources.listing import IMAGES, Tree, folded, joined, named_split
 from tfeff.data.sources.yolo_keypoints import is_track
-from tfeff.data.sources.yolo_layout import named_split
 from tfeff.data.sources.yolo_names import MAX_CLASSES, NAME_LISTS, is_list
 from tfeff.data.splits import FRACTIONS, canonical_name
 

@@ -12,6 +12,7 @@ them. These are looked for inside the dataset if they are not where the file say
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +28,14 @@ from tfeff.data.sources.listing import (
     entered,
     folded,
     is_image,
+    is_moved,
     joined,
+    named_split,
     path_parts,
     tails,
 )
 from tfeff.data.sources.yolo_names import NAME_LISTS, Declaration, declaration, is_list
-from tfeff.data.splits import FRACTIONS, canonical_name
+from tfeff.data.splits import FRACTIONS
 from tfeff.errors import UserError
 
 EXPECTED = (
@@ -49,11 +52,13 @@ class Part:
         origin: folder or list where they were found, for messages.
         images: their files.
         missing: lines of a list that mean no image -> what is wrong with them.
+        moved: lines of a list -> the image of that name in another folder.
     """
 
     origin: str
     images: list[Path]
     missing: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass
@@ -136,17 +141,22 @@ def _declared_parts(
     if not splits:
         lists = [name for name in tree.folders[""] if folded(name).endswith(".txt") and named_split(name) in FRACTIONS]
         splits, origin = {split: [name] for split, name in _named(root, lists).items()}, str(root)
+    known = places.parts(entry for entries in splits.values() for entry in entries)
     parts = dict[str, Part]()
     for split, entries in splits.items():
         found = list[Part]()
         for entry in entries:
-            part = places.part(entry)
+            part = known[entry]
             if part is not None and part.missing and not part.images:
                 line, problem = next(iter(part.missing.items()))
                 lines = f"{len(part.missing):,} lines of {entry}"
                 notes.append(f"{origin}: {split}: none of the {lines} is found, first: {line} ({problem})")
             elif part is None or not part.images:
                 notes.append(f"{origin}: {split}: {entry} {'does not exist' if part is None else 'has no images'}")
+            if part is not None and part.moved:
+                line, path = next(iter(part.moved.items()))
+                count = f"{len(set(part.moved.values())):,} of {len(part.images):,} images of {entry}"
+                notes.append(f"{origin}: {split}: {count} are in another folder than written, first: {line}: {path}")
             if part is not None and (part.images or (part.missing if declared.splits else _are_names(part.missing))):
                 found.append(part)
         if not found:
@@ -187,13 +197,26 @@ class _Places:
         }
         self._depth = depth([*self._folders, *self._files])
         self._images = Finder(tree.images())
-        self._known, self._lists = dict[str, Part | None](), set[Path]()
+        self._lists, self._own_folders = set[Path](), dict[Path, Path]()
 
-    def part(self, entry: str) -> Part | None:
-        """Returns the images of an entry: a folder, or a list of images; None if it does not exist."""
-        if entry not in self._known:
-            self._known[entry] = self._part(entry)
-        return self._known[entry]
+    def parts(self, entries: Iterable[str]) -> dict[str, Part | None]:
+        """Returns the images of entries: folders, or lists of images; None for those that do not exist.
+
+        An image in another folder than written is used if all lines that mean it are written alike.
+        """
+        found = {entry: self._part(entry) for entry in dict.fromkeys(entries)}
+        parts = [part for part in found.values() if part is not None]
+        exact, written = {path for part in parts for path in part.images}, defaultdict[Path, set[str]](set)
+        for part in parts:
+            for line, path in part.moved.items():
+                written[path].add(folded("/".join(path_parts(line))))
+        for part in parts:
+            for line, path in [*part.moved.items()]:
+                if path in exact or len(written[path]) > 1:
+                    del part.moved[line]
+                    part.missing[line] = self._images.problem(line)
+            part.images = [*dict.fromkeys([*part.images, *part.moved.values()])]
+        return found
 
     def _part(self, entry: str) -> Part | None:
         parts = path_parts(entry)
@@ -204,10 +227,9 @@ class _Places:
         for base in (*self._bases, self._root):
             path = Path(os.path.normpath(base / entry.replace("\\", "/")))
             if os.path.isdir(path) and path.resolve() != self._root.resolve():
-                tree = Tree.of(path)
-                return Part(str(path), [path / name for name in tree.images()])
+                return Part(str(path), [self._own(path / name) for name in Tree.of(path).images()])
             if os.path.isfile(path):  # unlike `is_file`, also without an error for a name that is too long
-                return self._list(path, "")
+                return self._list(self._own(path), "")
         return next((part for tail in ([whole, *ends] if absolute else ends) if (part := self._inside(tail))), None)
 
     def _inside(self, path: str) -> Part | None:
@@ -226,22 +248,38 @@ class _Places:
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         self._lists.add(path)
-        images, missing = list[Path](), dict[str, str]()
+        images, missing, moved = list[Path](), dict[str, str](), dict[str, Path]()
         for line in filter(None, map(str.strip, lines)):
             if line.startswith("#") and self._images.find(line) is None:
                 continue  # a comment
             beside = joined(folder, line.removeprefix("./"))
             found = beside if beside in self._images.files else self._images.find(line)
             if Path(line).is_absolute() and is_image(line) and os.path.isfile(line):
-                images.append(Path(line))
-            elif found is not None:
+                images.append(self._own(Path(line)))
+            elif found is not None and (found == beside or not is_moved(line, found)):
                 images.append(self._root / found)
             elif is_image(line) and os.path.isfile(path.parent / line):
-                images.append(path.parent / line)
+                images.append(self._own(path.parent / line))
+            elif found is not None:
+                moved[line] = self._root / found
             else:
                 missing[line] = self._images.problem(line)
         name = joined(folder, path.name) if path.is_relative_to(self._root) else str(path)
-        return Part(name, [*dict.fromkeys(images)], missing)
+        return Part(name, [*dict.fromkeys(images)], missing, moved)
+
+    def _own(self, path: Path) -> Path:
+        """Returns the path of a file, which starts with the root as it is given if the file is below it."""
+        if path.parent not in self._own_folders:
+            self._own_folders[path.parent] = self._own_folder(path.parent)
+        return self._own_folders[path.parent] / path.name
+
+    def _own_folder(self, folder: Path) -> Path:
+        root = self._root.resolve()
+        for above in (folder, *folder.parents):
+            if above.resolve() == root:
+                return self._root / folder.relative_to(above)
+        resolved = folder.resolve()
+        return self._root / resolved.relative_to(root) if resolved.is_relative_to(root) else folder
 
     def unused_lists(self) -> list[str]:
         """Returns other text files in the dataset that name an image in their first line."""
@@ -300,15 +338,6 @@ def _named(root: Path, folders: Iterable[str]) -> dict[str, str]:
             raise UserError(f"{root}: both {found[split]} and {folder} would be the {split} split; keep one")
         found[split] = folder
     return found
-
-
-def named_split(name: str) -> str:
-    """Returns the split that a folder or list is named after, also in the forms of CVAT and Ultralytics.
-
-    These are `obj_train_data` and `autosplit_val`.
-    """
-    name = re.sub(r"\.txt$", "", name, flags=re.IGNORECASE)
-    return canonical_name(re.sub(r"^obj_(.+)_data$|^autosplit_(.+)$", r"\1\2", name, flags=re.IGNORECASE))
 
 
 def _images_of(root: Path, tree: Tree, folder: Path) -> list[Path]:
