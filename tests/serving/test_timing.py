@@ -103,7 +103,11 @@ def test_a_network_with_random_weights_is_exported_like_that_of_a_run(
         data=config.Data(channels=1, train_examples=64),
         training=config.Training(epochs=1, batch_size=32, precision="float32"),
     )
-    run = runs.open_run(training.train(settings, tmp_path / "run", tensorboard=False).path)
+    workdir = training.train(settings, tmp_path / "run", tensorboard=False)
+    workdir.write_dataset(
+        {**workdir.dataset(), "image_size": None}
+    )  # an untrained network has no size of loaded images
+    run = runs.open_run(workdir.path)
     for format in FLOAT:
         of_run = run.export(tmp_path / f"run-{format}", format, fit=None if format == "saved_model" else False)
         random = exported[format]
