@@ -153,8 +153,9 @@ def _search(settings: config.Search, directory: Path, processes: "Executor", tra
     with open_store(directory, settings) as store:
         study = prepare(settings, Clock(store, processes, say), directory / FOLDER)
         dry_run = flags.FLAGS.dry_run
-        keeps = dry_run and (directory / "result.json").exists()  # whose files belong together
-        say(f"{text(study.found)}\n{report.candidates(study, None if keeps else directory)}")
+        # A dry run leaves the files of a finished search as they are.
+        target = None if dry_run and (directory / "result.json").exists() else directory
+        say(f"{text(study.found)}\n{report.candidates(study, target)}")
         if dry_run:
             say(report.forecast(study, forecast(study, store, processes), processes.slots))
             return

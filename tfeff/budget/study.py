@@ -437,7 +437,8 @@ def _shortlist(
     fates = {name: Fate("budget", excess.text) for name, excess in excesses.items() if excess is not None}
     kept = allowed = [network for name, network in networks.items() if name not in fates]
     objective = settings.objective
-    if objective.margin is None and not objective.exponent and not uncertain:  # else smaller ones may be preferred
+    # With a margin or an exponent, a smaller network may be the better choice.
+    if objective.margin is None and not objective.exponent and not uncertain:
         # An estimate may be wrong: the largest of those that are certain to meet the budget compete, too.
         certain = [each for each in allowed if bounds.exceeded(shifted(costs[each.id], errors[each.id], 1)) is None]
         kept = list(dict.fromkeys((*candidates.largest(allowed), *candidates.largest(certain))))

@@ -34,8 +34,7 @@ def taught(plan: Plan, network: models.Network) -> Task:
 
 def checksums(plan: Plan) -> dict[str, int]:
     """Returns the CRC-32 of the final weights of each teacher that is a run, by its name."""
-    section: Teacher | None = getattr(plan.settings.task, "teacher", None)
-    runs = [] if section is None else [name for name in section.runs if name not in models.names()]
+    runs = [name for name in plan.settings.task.teachers if name not in models.names()]
     return {name: file_crc32(Workdir(name).final) for name in runs}
 
 

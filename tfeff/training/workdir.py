@@ -180,8 +180,8 @@ class Workdir:
 
     def remove_stored_teachers(self) -> None:
         """Removes the stored outputs of teachers; other files in their folder are the user's."""
-        for file in self.teachers.glob("*.npz"):
-            if re.fullmatch(r"[0-9a-f]{64}_\d+\.npz", file.name):
+        for file in self.teachers.glob("*"):
+            if re.fullmatch(r"\.?[0-9a-f]{64}_\d+\.npz(\.partial)?", file.name):  # also what a kill left behind
                 file.unlink()
         _remove_if_empty(self.teachers)
 

@@ -140,7 +140,7 @@ def _predict_objects(
             figures["saliency"] = pictures_figure(*explained)
     link = check_detector(task, predictions, names, classes.counts(subject.train)[:-2])
     learned = predicted_objects.learned(predictions[TRAIN])
-    suspected = Suspects(why_none="" if learned else WITHOUT_OBJECTS if learned is None else UNABLE)
+    suspected = Suspects(why_none={None: WITHOUT_OBJECTS, False: UNABLE}.get(learned, ""))
     if learned and all(each.finite for each in predicted.values()):
         suspected = suspects.of_boxes({role: each.images.dataset for role, each in pipelines.items()}, predicted)
     return link, learned, figures, suspected

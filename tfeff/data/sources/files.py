@@ -130,10 +130,10 @@ def find(
         marked = mark is not None and any(entry.name.startswith(mark[0]) for entry in entries)
         if identity is None:
             continue
-        if identity == left_out and identity not in seen:
-            found._skip(root, prefix, endings, mark)
         if identity == left_out:
-            seen.add(identity)
+            if identity not in seen:
+                seen.add(identity)
+                found._skip(root, prefix, endings, mark)
             continue
         if identity in seen:
             found._other("folder linked before", prefix)
