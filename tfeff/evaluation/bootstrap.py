@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Ints, Matching, grouped
 
@@ -97,7 +98,9 @@ def percentile_interval(values: npt.NDArray[np.float64], images: int, confidence
     return float(low), float(high)
 
 
-def average_precision_interval(values: npt.NDArray[np.float64], measured: float, images: int) -> tuple[float, float]:
+def average_precision_interval(
+    values: npt.NDArray[np.float64], measured: npt.NDArray[np.float64], images: int
+) -> tuple[float, float]:
     """Returns (low, high), the interval of a mean average precision, corrected for its bias.
 
     With few objects of a class, average precisions are too high, because precision counts as the highest one at any
@@ -108,16 +111,22 @@ def average_precision_interval(values: npt.NDArray[np.float64], measured: float,
     0.38 in three of four cases. Differences of detectors are biased less, and their intervals are not moved: for equal
     detectors, that would make errors more frequent.
 
+    The bias is the mean over classes of each one's own. That of their mean would count as bias, too, that rare classes
+    are missing in some resamples. In simulations of 100 images with a class in two or three of them, 78 to 89 % of the
+    intervals contain the true value; with the bias of the mean, 71 to 89 %. If missing classes had their measured
+    average precision, it would be 43 to 82 %.
+
     Args:
-        values: float64 [resamples].
-        measured: the value on the images themselves.
-        images: number of images that were resampled.
+        values: average precisions, float64 [resamples, classes].
+        measured: those on the images themselves, float64 [classes].
+        images: number of images with objects.
     """
-    low, high = percentile_interval(values, images)
+    low, high = percentile_interval(mean_average_precision(values), images)
     if np.isnan(low):
         return low, high
-    bias = float(np.nanmean(values)) - measured
-    return max(0.0, min(measured, low - 2 * bias)), min(1.0, max(measured, high - 2 * bias))
+    mean = float(mean_average_precision(measured))
+    bias = float(mean_average_precision(mean_average_precision(values - measured, axis=0)))
+    return max(0.0, min(mean, low - 2 * bias)), min(1.0, max(mean, high - 2 * bias))
 
 
 def caveat(images: int) -> str:
