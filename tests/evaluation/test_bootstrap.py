@@ -11,6 +11,7 @@ from tfeff.evaluation.bootstrap import (
     bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_p_value,
+    caveat,
     percentile_interval,
 )
 from tfeff.evaluation.matching import Detections, match
@@ -173,3 +174,16 @@ def test_equal_signs_of_four_images_are_not_significant():
 def test_nothing_follows_from_one_image():
     assert bootstrap_p_value(np.ones(1000), 1) == 1.0
     assert bootstrap_p_value(np.zeros(1000), 50) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("interval", "images", "class_images", "said"),
+    [
+        ((0.4, 0.6), 30, [30, 10, 0], ""),
+        ((0.4, 0.6), 29, [], ", too narrow for so few images"),
+        ((0.4, 0.6), 500, [500, 9], ", too narrow because a class is in few images"),
+        ((1.0, 1.0), 500, [500], ", too narrow because no resample differs"),
+    ],
+)
+def test_intervals_that_may_be_too_narrow_have_a_caveat(interval, images, class_images, said):
+    assert caveat(interval, images, class_images) == said

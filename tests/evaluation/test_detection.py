@@ -28,7 +28,9 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["mean_ap"] == np.mean(plain["ap"][:3])
     assert plain["precision_at_recall"] == [*(curve.interpolated.tolist() for curve in curves[:3]), [None] * 101]
     (resampled,) = bootstrap_average_precisions([matching], resamples=100)
-    low, high = percentile_interval(np.nanmean(resampled, axis=1), 30)
+    with_objects = sum((~each.difficult).any() for each in truth)
+    assert plain["images_with_objects"] == with_objects < plain["images"]
+    low, high = percentile_interval(np.nanmean(resampled, axis=1), with_objects)
     bias = np.mean(np.nanmean(resampled[:, :3], axis=0) - plain["ap"][:3])
     assert bias > 0
     assert plain["mean_ap_interval"] == pytest.approx([low - 2 * bias, high - 2 * bias])

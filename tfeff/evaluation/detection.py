@@ -76,6 +76,8 @@ class DetectionReport:
         values = {
             "class_names": self.class_names,
             "images": self.matching.images,
+            "images_with_objects": self.matching.images_with_objects,
+            "class_images": self.matching.class_images,
             "objects": self.matching.objects,
             "detections": np.bincount(self.matching.label, minlength=len(self.class_names)),
             "overlap": self.matching.iou_threshold,
@@ -177,7 +179,7 @@ def _report(
         class_names=tuple(class_names),
         matching=matching,
         mean_ap=float(mean_average_precision(ap)),
-        mean_ap_interval=average_precision_interval(resampled, ap, matching.images),
+        mean_ap_interval=average_precision_interval(resampled, ap, matching.images_with_objects),
         resampled_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,

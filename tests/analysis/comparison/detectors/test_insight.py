@@ -1,5 +1,6 @@
 """Numbers of a comparison of detectors, on detections of known quality."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -56,6 +57,20 @@ def insight(qualities, macs=None, same=False):
         thresholds=[0.1] * len(names),
         costs=[Cost(10, each, 100, {}, None) for each in macs or [1000 * (i + 1) for i in range(len(names))]],
         notes=["a note"],
+    )
+
+
+def cats(images, empty):
+    """Some images of a cat, which only the first detector finds, and images without objects."""
+    box, none = np.array([[0, 0, 40, 40]], np.float32), np.zeros(1, bool)
+    cat, found = Objects(box, np.zeros(1, np.int32), none, none), Detections(box, np.zeros(1, np.int32), np.ones(1))
+    nothing = np.zeros(0, np.int64)
+    missed = [found.take(nothing)] * empty
+    return dataclasses.replace(
+        insight([0.9, 0.9]),
+        ids=[f"{image}.jpg" for image in range(images + empty)],
+        objects=[cat] * images + [cat.take(nothing)] * empty,
+        found=[[found] * images + missed, [found.take(nothing)] * images + missed],
     )
 
 
@@ -153,3 +168,13 @@ def test_among_many_detectors_the_hopeless_one_is_separable_from_all_others():
     differences = [row for row in found.differences if "run7" in (row["first"], row["second"])]
     assert len(differences) == 7
     assert all(row["separable"] for row in differences)
+
+
+@pytest.mark.parametrize("empty", [0, 495])
+def test_images_without_objects_do_not_make_a_difference_significant(empty):
+    """The exact p-value of equal signs in five images is 2 / 2^5."""
+    result = cats(5, empty)
+    (row,) = result.differences
+    assert row["difference"] == 1
+    assert 0.05 < row["p_value"] < 0.07
+    assert "(95 % interval 1.0000 to 1.0000, too narrow for so few images)" in result.summary

@@ -91,7 +91,7 @@ class Insight:
         Intervals are those of `evaluation.percentile_interval` of the differences in the same resamples of the images,
         p-values those of `evaluation.bootstrap_p_value`, adjusted by Holm's method.
         """
-        rows, images = list[dict[str, Any]](), len(self.ids)
+        rows, images = list[dict[str, Any]](), self.reports[0].matching.images_with_objects
         values = [report.mean_ap for report in self.reports]
         for first, second in itertools.combinations(self.ranking, 2):
             resampled = self.resampled[first] - self.resampled[second]
@@ -130,9 +130,10 @@ class Insight:
         best = self.ranking[0]
         report = self.reports[best]
         low, high = (cell(end) for end in report.mean_ap_interval)
-        few = evaluation.caveat(report.matching.images)
+        matching = report.matching
+        few = evaluation.caveat(report.mean_ap_interval, matching.images_with_objects, matching.class_images)
         text = (
-            f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
+            f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {matching.images:,} "
             f"images of {self.split} (95 % interval {low} to {high}{few})."
         )
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
