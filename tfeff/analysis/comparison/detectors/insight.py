@@ -22,6 +22,9 @@ SHOWN = 8
 """Images in which the detectors differ most."""
 RESAMPLES_PER_PAIR = 100
 """The smallest p-value is 2 / resamples, and is multiplied by the number of pairs: 0.02."""
+ENOUGH_IMAGES = 6
+"""Differences of a class or a size have an interval if this many images have such objects: equal signs in five images
+are not significant (2 / 2^5)."""
 SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
 """Sizes of objects by COCO -> keys of its metrics."""
 
@@ -109,7 +112,8 @@ class Insight:
 
     def _coco_difference(self, key: str, first: int, second: int) -> dict[str, float]:
         values = [report.coco[key] for report in self.reports]
-        return _difference(values, self.resampled_coco[key], first, second, len(self.ids))
+        images = evaluation.images_by_size(self.objects)[key]
+        return _difference(values, self.resampled_coco[key], first, second, images)
 
     @cached_property
     def quality(self) -> np.ndarray:
@@ -164,11 +168,14 @@ class Insight:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Returns each class: its objects, the average precision of each detector, and differences from the best one.
+        """Returns each class: its objects, the number of images with these, the average precision of each detector, and
+        differences from the best one.
 
-        Differences, with `low` and `high`, are of the detectors after the first of `ranking`, minus that one.
+        Differences, with `low` and `high`, are of the detectors after the first of `ranking`, minus that one; `low` and
+        `high` are NaN if fewer than `ENOUGH_IMAGES` have objects of the class.
         """
         best, rows = self.ranking[0], list[dict[str, Any]]()
+        class_images = self.reports[0].matching.class_images.tolist()
         for label, name in enumerate(self.class_names):
             values = [float(report.ap[label]) for report in self.reports]
             resampled = np.stack([report.resampled_ap[:, label] for report in self.reports])
@@ -176,9 +183,10 @@ class Insight:
                 {
                     "name": name,
                     "objects": int(self.reports[0].matching.objects[label]),
+                    "images": class_images[label],
                     "ap": dict(zip(self.model_names, values, strict=True)),
                     "differences": {
-                        self.model_names[i]: _difference(values, resampled, i, best, len(self.ids))
+                        self.model_names[i]: _difference(values, resampled, i, best, class_images[label])
                         for i in self.ranking[1:]
                     },
                 }
@@ -227,8 +235,13 @@ def _difference(
 ) -> dict[str, float]:
     """Returns the difference of two detectors' values, and the ends of its interval over the images.
 
+    The ends are NaN if there are fewer than `ENOUGH_IMAGES`.
+
     Args:
         resampled: the values on resamples of the images, float64 [m, resamples].
+        images: number of images with objects that the values are measured from.
     """
-    low, high = evaluation.percentile_interval(resampled[first] - resampled[second], images)
+    low, high = np.nan, np.nan
+    if images >= ENOUGH_IMAGES:
+        low, high = evaluation.percentile_interval(resampled[first] - resampled[second], images)
     return {"difference": values[first] - values[second], "low": low, "high": high}
