@@ -23,8 +23,8 @@ SHOWN = 8
 RESAMPLES_PER_PAIR = 100
 """The smallest p-value is 2 / resamples, and is multiplied by the number of pairs: 0.02."""
 ENOUGH_IMAGES = 6
-"""Differences of a class or a size have an interval if this many images have such objects: equal signs in five images
-are not significant (2 / 2^5)."""
+"""Differences have an interval if this many images have objects of the class or size: equal signs in five images are
+not significant (2 / 2^5)."""
 SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
 """Sizes of objects by COCO -> keys of its metrics."""
 
@@ -81,6 +81,11 @@ class Insight:
         return {key: np.stack([each[key] for each in found]) for key in found[0]}
 
     @cached_property
+    def coco_images(self) -> dict[str, int]:
+        """Number of images with objects that count in each of `resampled_coco`."""
+        return evaluation.images_by_size(self.objects)
+
+    @cached_property
     def ranking(self) -> list[int]:
         """Indices of the detectors: the highest mAP first, at equal mAP the one with fewer multiply-adds."""
         return sorted(
@@ -112,8 +117,7 @@ class Insight:
 
     def _coco_difference(self, key: str, first: int, second: int) -> dict[str, float]:
         values = [report.coco[key] for report in self.reports]
-        images = evaluation.images_by_size(self.objects)[key]
-        return _difference(values, self.resampled_coco[key], first, second, images)
+        return _difference(values, self.resampled_coco[key], first, second, self.coco_images[key])
 
     @cached_property
     def quality(self) -> np.ndarray:
