@@ -12,8 +12,9 @@ from tests.rcnn.voc_digits import write_voc
 from tests.serving.test_batch_predictors import DETECTOR
 from tfeff import config, training
 from tfeff.budget.delivery import _export
-from tfeff.budget.verification import IMAGES, export_loss, verify
-from tfeff.data.dataset import Dataset, evenly_spaced
+from tfeff.budget.verification import IMAGES, Loss, export_loss, verify
+from tfeff.data.dataset import Dataset, Objects, evenly_spaced
+from tfeff.data.images.storage import PixelArrays
 from tfeff.data.input.cache import ImageCache
 from tfeff.data.sources import catalog
 from tfeff.reports.detection import DetectionEvaluator
@@ -181,3 +182,33 @@ def test_images_of_a_group_count_as_one(images: Dataset) -> None:
     grouped = export_loss(trained, exported, dataclasses.replace(images, groups=np.arange(500) // 100))
     assert grouped.value == pytest.approx(0.1)
     assert not grouped.matters(STUDY)
+
+
+def test_images_without_objects_do_not_make_a_loss_of_detectors_certain() -> None:
+    """The export misses the object of four of eight images."""
+    none, box = np.zeros(1, bool), np.array([[0, 0, 8, 8]], np.float32)
+    one = Objects(box, np.zeros(1, np.int32), none, none)
+
+    def loss(empty: int) -> Loss:
+        count = 8 + empty
+        objects = [one] * 8 + [one.take(np.zeros(0, np.int64))] * empty
+        ids = [f"{image}" for image in range(count)]
+        images = Dataset(
+            "test", ("cell",), ids, PixelArrays(np.zeros((count, 8, 8, 1), np.uint8), "none"), objects=objects
+        )
+
+        def found(first: int) -> Predictions:
+            return {
+                "boxes": np.repeat(box[None], count, axis=0),
+                "labels": np.zeros((count, 1), np.int32),
+                "scores": np.ones((count, 1), np.float32),
+                "count": ((np.arange(count) >= first) & (np.arange(count) < 8)).astype(np.int32),
+                "image_size": np.full((count, 2), 8, np.int32),
+                "window_yxyx": np.tile(np.float32([0, 0, 8, 8]), (count, 1)),
+            }
+
+        return export_loss(found(0), found(4), images)
+
+    alone, among_others = loss(0), loss(400)
+    assert alone.value == among_others.value == 0.5
+    assert among_others.low <= alone.low

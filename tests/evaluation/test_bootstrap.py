@@ -11,6 +11,7 @@ from tfeff.evaluation.bootstrap import (
     bootstrap_average_precisions,
     bootstrap_mean,
     bootstrap_p_value,
+    caveat,
     percentile_interval,
 )
 from tfeff.evaluation.matching import Detections, match
@@ -91,18 +92,20 @@ def test_intervals_of_rare_classes_contain_the_value_of_many_images(classes, obj
     true, covered = value(drawn(3000)), 0
     for seed in range(100):
         sample = drawn(40)
-        resampled = mean_average_precision(bootstrap_average_precisions([sample], resamples=400, seed=seed)[0])
-        low, high = average_precision_interval(resampled, value(sample), 40)
+        (resampled,) = bootstrap_average_precisions([sample], resamples=400, seed=seed)
+        low, high = average_precision_interval(resampled, average_precisions(sample), 40)
         covered += low <= true <= high
     assert stats.binomtest(covered, 100, 0.93).pvalue > 0.01
 
 
 def test_the_interval_of_a_mean_average_precision_contains_the_measured_value():
-    values = np.linspace(0.4, 0.42, 101)
-    assert average_precision_interval(values, 0.4, 10**9) == pytest.approx((0.3805, 0.4))
-    assert average_precision_interval(values, 0.41, 10**9) == pytest.approx((0.4005, 0.4195))
-    assert average_precision_interval(np.linspace(0.0, 0.1, 101), 0.001, 10**9)[0] == 0.0
-    assert np.isnan(average_precision_interval(np.full(5, np.nan), np.nan, 5)).all()
+    def interval(low, high, measured):
+        return average_precision_interval(np.linspace(low, high, 101)[:, None], np.array([measured]), 10**9)
+
+    assert interval(0.4, 0.42, 0.4) == pytest.approx((0.3805, 0.4))
+    assert interval(0.4, 0.42, 0.41) == pytest.approx((0.4005, 0.4195))
+    assert interval(0.0, 0.1, 0.001)[0] == 0.0
+    assert np.isnan(interval(np.nan, np.nan, np.nan)).all()
 
 
 def test_the_seed_determines_the_resamples(make_case):
@@ -171,3 +174,16 @@ def test_equal_signs_of_four_images_are_not_significant():
 def test_nothing_follows_from_one_image():
     assert bootstrap_p_value(np.ones(1000), 1) == 1.0
     assert bootstrap_p_value(np.zeros(1000), 50) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("interval", "images", "class_images", "said"),
+    [
+        ((0.4, 0.6), 30, [30, 10, 0], ""),
+        ((0.4, 0.6), 29, [], ", too narrow for so few images"),
+        ((0.4, 0.6), 500, [500, 9], ", too narrow because a class is in few images"),
+        ((1.0, 1.0), 500, [500], ", too narrow because no resample differs"),
+    ],
+)
+def test_intervals_that_may_be_too_narrow_have_a_caveat(interval, images, class_images, said):
+    assert caveat(interval, images, class_images) == said

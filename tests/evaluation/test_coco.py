@@ -7,7 +7,7 @@ from pycocotools.cocoeval import COCOeval
 
 from tfeff.evaluation import coco
 from tfeff.evaluation.average_precision import precision_recall
-from tfeff.evaluation.coco import METRICS, bootstrap_coco_ap, coco_scores, to_coco_results
+from tfeff.evaluation.coco import METRICS, bootstrap_coco_ap, coco_scores, images_by_size, to_coco_results
 from tfeff.evaluation.matching import match
 
 
@@ -55,6 +55,17 @@ def test_metrics_equal_pycocotools(seed, make_case, tmp_path, capsys):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.nan_to_num(scores["ap_per_class"], nan=-1), per_class, rtol=0, atol=1e-12)
     assert expected[0] > 0.05
+
+
+def test_images_count_by_size_if_they_have_objects_that_are_no_crowds(make_objects):
+    small, medium, large = [0, 0, 9, 9], [0, 0, 50, 50], [0, 0, 100, 100]
+    truth = [
+        make_objects([small, large], [0, 1]),
+        make_objects([small, medium], [1, 1], difficult=[False, True], crowd=[True, False]),
+        make_objects([large], [0]),
+        make_objects(),
+    ]
+    assert images_by_size(truth) == {"ap": 3, "ap_small": 1, "ap_medium": 1, "ap_large": 2}
 
 
 def test_a_resample_equals_an_evaluation_of_its_images(make_case, make_detections, monkeypatch):

@@ -28,8 +28,10 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["mean_ap"] == np.mean(plain["ap"][:3])
     assert plain["precision_at_recall"] == [*(curve.interpolated.tolist() for curve in curves[:3]), [None] * 101]
     (resampled,) = bootstrap_average_precisions([matching], resamples=100)
-    low, high = percentile_interval(np.nanmean(resampled, axis=1), 30)
-    bias = np.nanmean(resampled, axis=1).mean() - plain["mean_ap"]
+    with_objects = sum((~each.difficult).any() for each in truth)
+    assert plain["images_with_objects"] == with_objects < plain["images"]
+    low, high = percentile_interval(np.nanmean(resampled, axis=1), with_objects)
+    bias = np.mean(np.nanmean(resampled[:, :3], axis=0) - plain["ap"][:3])
     assert bias > 0
     assert plain["mean_ap_interval"] == pytest.approx([low - 2 * bias, high - 2 * bias])
     coco = coco_scores(found, truth, 4)
@@ -42,6 +44,20 @@ def test_the_report_combines_its_parts_and_is_json(make_case):
     assert plain["objects"] == matrix[:4].sum(axis=1).tolist()
     labels = np.concatenate([image.labels for image in found])
     assert plain["detections"] == [int((labels == label).sum()) for label in range(4)]
+
+
+def test_the_interval_is_not_moved_by_resamples_without_a_rare_class(make_detections, make_objects):
+    """Every second object of a class is found, and the only one of another class."""
+    box = [[0, 0, 10, 10]]
+    found = [make_detections(box, [0], [0.5]) if image % 2 else make_detections() for image in range(99)]
+    truth = [make_objects(box, [0])] * 99
+    report = detection_report(
+        [*found, make_detections(box, [1], [0.5])], [*truth, make_objects(box, [1])], ("common", "rare")
+    )
+    assert report.ap == pytest.approx([0.5, 1.0], abs=0.01)
+    expected = percentile_interval(report.resampled_mean_ap, 100)
+    assert report.mean_ap_interval == pytest.approx(expected, abs=0.01)
+    assert expected[0] < 0.5
 
 
 def test_perfect_detections_have_an_ap_of_one(make_case, make_detections):

@@ -56,6 +56,20 @@ def test_the_highest_score_matches_and_the_others_are_duplicates(make_detections
     assert matching.object_found.tolist() == [True]
 
 
+def test_images_are_counted_if_they_have_objects_that_are_not_ignored(make_detections, make_objects):
+    truth = [
+        make_objects([BOX] * 3, [0, 0, 2]),
+        make_objects(),
+        make_objects([BOX] * 2, [0, 1], difficult=[False, True]),
+        make_objects([BOX], [1], crowd=[True]),
+    ]
+    matching = match([make_detections()] * 4, truth, 3)
+    assert matching.class_images.tolist() == [2, 0, 1]
+    assert matching.images_with_objects == 2
+    empty = match([make_detections()], [make_objects()], 3)
+    assert (empty.class_images.tolist(), empty.images_with_objects) == ([0, 0, 0], 0)
+
+
 def test_only_the_object_with_the_highest_iou_can_match(make_detections, make_objects):
     # The second box overlaps the first object most, which is matched already; it does not fall back to the other one.
     truth = make_objects([[0, 0, 10, 10], [0, 3, 10, 13]], [0, 0])

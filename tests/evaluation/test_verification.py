@@ -126,3 +126,40 @@ def test_intervals_do_not_depend_on_the_scale_of_similarities():
     assert found.auc_interval == pytest.approx(wide.auc_interval, abs=1e-6)
     assert found.equal_error_rate_interval == pytest.approx(wide.equal_error_rate_interval, abs=1e-6)
     assert 0.01 < found.auc_interval[1] - found.auc_interval[0] < 0.2
+
+
+@pytest.mark.parametrize("kind", ["same", "different"])
+@pytest.mark.parametrize("apart", [True, False])
+def test_intervals_of_few_pairs_of_a_kind_contain_the_measured_values(kind, apart):
+    """Of half a million pairs, 60 are of the other kind."""
+    rng = np.random.default_rng(0)
+    first, second = np.triu_indices(1000, 1)
+    few = np.zeros(len(first), bool)
+    few[rng.choice(len(first), 60, replace=False)] = True
+    same = few if kind == "same" else ~few
+    similarity = np.where(same, 0.5 if apart else 0.3, 0.0) + rng.uniform(0.0, 0.4, len(first))
+    found = verification(Pairs(first, second, similarity.astype(np.float32), same))
+    low, high = found.auc_interval
+    assert low <= found.auc <= high
+    low, high = found.equal_error_rate_interval
+    assert low <= found.equal_error_rate <= high
+    assert (found.auc == 1) == apart
+
+
+def test_binned_resamples_equal_those_of_all_similarities(monkeypatch):
+    """Of 300 images with few pairs of one class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 280
+    vectors = rng.normal(size=(280, 8))[labels] + 0.3 * rng.normal(size=(300, 8))
+    pairs = pairs_of(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), labels)
+    binned = verification(pairs)
+    monkeypatch.setattr("tfeff.evaluation.verification._BINS", len(pairs.similarity) + 1)
+    exact = verification(pairs)
+    assert binned.auc_interval == pytest.approx(exact.auc_interval, abs=1e-12)
+    assert binned.equal_error_rate_interval == pytest.approx(exact.equal_error_rate_interval, abs=5e-4)
+
+
+def test_a_single_image_has_no_pairs():
+    found = verification(pairs_of(np.ones((1, 1)), [0]))
+    assert (found.images, found.same, found.different) == (0, 0, 0)
+    assert np.isnan([found.auc, *found.auc_interval]).all()

@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -96,11 +97,12 @@ def test_there_may_be_no_mistakes_or_nothing_but_mistakes(image_folder, right):
     assert all(found.galleries.values())
 
 
-def localization():
+def localization(count=50, noise=0.05):
     rng = np.random.default_rng(0)
-    objects = np.sort(rng.uniform(0, 1, (50, 2, 2)), axis=1).reshape(50, 4)
-    boxes = objects + rng.normal(0, 0.05, (50, 4))
-    return localization_report(rng.integers(0, 2, 50), rng.dirichlet([1, 1, 1], 50), objects, boxes, "abc").to_json()
+    objects = np.sort(rng.uniform(0, 1, (count, 2, 2)), axis=1).reshape(count, 4)
+    boxes = objects + rng.normal(0, noise, (count, 4))
+    labels, probabilities = rng.integers(0, 2, count), rng.dirichlet([1, 1, 1], count)
+    return localization_report(labels, probabilities, objects, boxes, "abc").to_json()
 
 
 def test_rows_of_localization_contain_the_metrics_and_none_for_undefined_values():
@@ -113,3 +115,17 @@ def test_rows_of_localization_contain_the_metrics_and_none_for_undefined_values(
     assert [row["class"] for row in rows] == ["a", "b", "c"]
     assert rows[2]["mean IoU"] is None
     assert rows[0]["mean IoU"] == data["class_iou"][0]
+
+
+@pytest.mark.parametrize(
+    ("count", "noise", "said"),
+    [
+        (50, 0.05, ""),
+        (20, 0.05, ", too narrow for so few images"),
+        (50, 0.0, ", too narrow because no resample differs"),
+    ],
+)
+def test_an_interval_of_the_mean_iou_that_may_be_too_narrow_says_so(count, noise, said):
+    row, *others = localization_rows(localization(count, noise))
+    assert re.search(r"95 % interval \S+ to [\d.]+(.*); median", row["note"])[1] == said
+    assert not any("too narrow" in each["note"] for each in others)

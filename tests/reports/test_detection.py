@@ -310,15 +310,26 @@ def test_scalars_are_the_defined_metrics(make_case: Any, make_detections: Any, m
     assert DetectionEvaluator().scalars(empty) == {}
 
 
-def test_an_interval_of_few_images_is_called_too_narrow() -> None:
-    """Images that are all right have an interval without width, however few they are."""
-    truth, found = (
-        Objects([[0, 0, 10, 10]], [0]),
-        Detections(np.array([[0, 0, 10, 10]], np.float32), np.zeros(1, np.int32), np.ones(1, np.float32)),
-    )
-    for images, said in ((29, "(95 % interval 1.0000 to 1.0000, too narrow for so few images)"), (30, "1.0000)")):
-        report = detection_report([found] * images, [truth] * images, ("cell",), resamples=10)
-        assert DetectionEvaluator().answer({"split": "test", VALIDATED: True, **report.to_dict()}).endswith(said)
+@pytest.mark.parametrize(
+    ("images", "empty", "said"),
+    [
+        (29, 0, "too narrow for so few images"),
+        (29, 500, "too narrow for so few images"),  # those without objects do not count
+        (30, 0, "too narrow because no resample differs"),
+    ],
+)
+def test_an_interval_without_width_is_called_too_narrow(images: int, empty: int, said: str) -> None:
+    """Images that are all right have one, however few they are."""
+    truth, none = Objects([[0, 0, 10, 10]], [0]), Objects(np.zeros((0, 4)), [])
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    found = Detections(box, np.zeros(1, np.int32), np.ones(1, np.float32))
+    nothing = found.take(np.zeros(0, np.int64))
+    report = detection_report(
+        [found] * images + [nothing] * empty, [truth] * images + [none] * empty, ("cell",), resamples=10
+    ).to_dict()
+    note = f"95 % interval 1.0000 to 1.0000, {said}"
+    assert DetectionEvaluator().answer({"split": "test", VALIDATED: True, **report}).endswith(f"({note})")
+    assert summary_rows(report)[0]["note"] == note
 
 
 @pytest.mark.parametrize("objects", [100, 101])

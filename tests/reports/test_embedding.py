@@ -45,6 +45,19 @@ def test_tables_contain_every_metric_and_class(report):
     assert recalls == sorted(recalls)
 
 
+def test_bootstrap_intervals_that_may_be_too_narrow_say_so(report):
+    def notes(of):
+        return {row["metric"]: row["note"] for row in summary_rows(of)}
+
+    bootstrapped = ("MAP@R", "area under ROC", "equal error rate")
+    assert not any("too narrow" in note for note in notes(report).values())
+    few = notes(report_of(np.repeat(np.arange(4), 4)))
+    assert {name for name, note in few.items() if "too narrow for so few images" in note} == {*bootstrapped}
+    labels = np.repeat(np.arange(4), 12)
+    right = notes(embedding_report(np.eye(4)[labels], labels, "abcd").to_json())
+    assert {name for name, note in right.items() if "too narrow because no resample differs" in note} == {*bootstrapped}
+
+
 def test_without_threshold_and_trained_classes():
     report = report_of(np.repeat(np.arange(4), 12), threshold=None, gallery=False)
     assert {"accuracy", "false accepts", "false rejects"}.isdisjoint(row["metric"] for row in summary_rows(report))

@@ -130,4 +130,5 @@ def export_loss(trained: Predictions, exported: Predictions, images: Dataset) ->
     matchings = [match(detections(each), images.objects, images.num_classes) for each in (trained, exported)]
     resampled = mean_average_precision(bootstrap_average_precisions(matchings))
     means = [float(mean_average_precision(average_precisions(each))) for each in matchings]
-    return Loss(means[0] - means[1], *percentile_interval(resampled[0] - resampled[1], count), count)
+    interval = percentile_interval(resampled[0] - resampled[1], matchings[0].images_with_objects)
+    return Loss(means[0] - means[1], *interval, count)

@@ -11,7 +11,7 @@ from tfeff.evaluation.bootstrap import (
     percentile_interval,
 )
 from tfeff.evaluation.classification import ClassificationReport, calibration, classification_report, temperature
-from tfeff.evaluation.coco import bootstrap_coco_ap, coco_scores, to_coco_results
+from tfeff.evaluation.coco import bootstrap_coco_ap, coco_scores, images_by_size, to_coco_results
 from tfeff.evaluation.confusion import ConfusionMatrix, confused_pairs, confusion_matrix, per_class
 from tfeff.evaluation.detection import DetectionReport, detection_report, detection_reports
 from tfeff.evaluation.detection_errors import best_f1_threshold, detection_errors
@@ -66,6 +66,7 @@ __all__ = [
     "hardest",
     "holm",
     "image_quality",
+    "images_by_size",
     "label_errors",
     "least_certain",
     "localization_report",

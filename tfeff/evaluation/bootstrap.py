@@ -6,17 +6,18 @@ for few images as an interval by Student's t). The bootstrap resamples images, b
 not independent.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from tfeff.evaluation.average_precision import mean_average_precision
 from tfeff.evaluation.confusion import ratio
 from tfeff.evaluation.matching import Ints, Matching, grouped
 
 CHUNK = 2**22  # maximum number of elements of a temporary array
-_FEW_IMAGES = 30
+_FEW_IMAGES, _FEW_OF_A_CLASS = 30, 10
 
 
 def draws(images: int, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int32]]:
@@ -65,7 +66,8 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64], images: int) -> floa
     which is larger with few images, as the expanded percentile interval is wider.
 
     Args:
-        images: number of images that were resampled; from one, nothing follows.
+        images: number of images that were resampled, without those that do not matter, as images without objects for
+            average precisions; from one, nothing follows.
 
     >>> differences = np.arange(1.0, 1001)
     >>> [round(bootstrap_p_value(differences, images), 3) for images in (1, 4, 100)]
@@ -84,8 +86,9 @@ def percentile_interval(values: npt.NDArray[np.float64], images: int, confidence
 
     Args:
         values: float64 [resamples].
-        images: number of images that were resampled. With many, the central interval of the values has this
-            confidence; with few, the resamples vary less than new images would, so a larger part of them is taken.
+        images: number of images that were resampled, as in `bootstrap_p_value`. With many, the central interval of the
+            values has this confidence; with few, the resamples vary less than new images would, so a larger part of
+            them is taken.
     """
     valid = values[~np.isnan(values)]
     if not len(valid):
@@ -97,7 +100,9 @@ def percentile_interval(values: npt.NDArray[np.float64], images: int, confidence
     return float(low), float(high)
 
 
-def average_precision_interval(values: npt.NDArray[np.float64], measured: float, images: int) -> tuple[float, float]:
+def average_precision_interval(
+    values: npt.NDArray[np.float64], measured: npt.NDArray[np.float64], images: int
+) -> tuple[float, float]:
     """Returns (low, high), the interval of a mean average precision, corrected for its bias.
 
     With few objects of a class, average precisions are too high, because precision counts as the highest one at any
@@ -108,24 +113,40 @@ def average_precision_interval(values: npt.NDArray[np.float64], measured: float,
     0.38 in three of four cases. Differences of detectors are biased less, and their intervals are not moved: for equal
     detectors, that would make errors more frequent.
 
+    The bias is the mean over classes of each one's own. That of their mean would count as bias, too, that rare classes
+    are missing in some resamples. In simulations of 100 images with a class in two or three of them, 78 to 89 % of the
+    intervals contain the true value; with the bias of the mean, 71 to 89 %. If missing classes had their measured
+    average precision, it would be 43 to 82 %.
+
     Args:
-        values: float64 [resamples].
-        measured: the value on the images themselves.
-        images: number of images that were resampled.
+        values: average precisions, float64 [resamples, classes].
+        measured: those on the images themselves, float64 [classes].
+        images: number of images with objects.
     """
-    low, high = percentile_interval(values, images)
+    low, high = percentile_interval(mean_average_precision(values), images)
     if np.isnan(low):
         return low, high
-    bias = float(np.nanmean(values)) - measured
-    return max(0.0, min(measured, low - 2 * bias)), min(1.0, max(measured, high - 2 * bias))
+    mean = float(mean_average_precision(measured))
+    bias = float(mean_average_precision(mean_average_precision(values - measured, axis=0)))
+    return max(0.0, min(mean, low - 2 * bias)), min(1.0, max(mean, high - 2 * bias))
 
 
-def caveat(images: int) -> str:
-    """Returns what to add to a percentile interval over so many images; "" if there is nothing to say.
+def caveat(interval: Sequence[float | None], images: int, class_images: Iterable[int] = ()) -> str:
+    """Returns what to add to a bootstrap interval that may be too narrow, else "".
 
-    From few images, it may still be too narrow: if each of them is right, it has no width at all.
+    Args:
+        interval: (low, high). If each image is right, it has no width at all.
+        images: number of images that were resampled, as in `bootstrap_p_value`.
+        class_images: number of images with objects of each class, for a mean over classes.
     """
-    return ", too narrow for so few images" if images < _FEW_IMAGES else ""
+    low, high = interval
+    if images < _FEW_IMAGES:
+        return ", too narrow for so few images"
+    if low == high:
+        return ", too narrow because no resample differs"
+    if any(0 < each < _FEW_OF_A_CLASS for each in class_images):
+        return ", too narrow because a class is in few images"
+    return ""
 
 
 def _resampled_ap(matching: Matching, rows: Ints, own: Ints, drawn: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

@@ -35,6 +35,7 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 """Recalls at which precision is averaged."""
 AREAS = np.array([(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)])
 """(smallest, largest) area of all, small, medium and large objects, in square pixels."""
+_AP = "ap", "ap_small", "ap_medium", "ap_large"  # of AREAS
 MOST = 100
 """Detections per image and class that count."""
 PAIRS = 2**15
@@ -102,7 +103,16 @@ def bootstrap_coco_ap(
     for drawn in draws(len(objects), resamples, seed):
         times = np.ascontiguousarray(drawn.T)
         parts.append(mean_average_precision(np.stack([_resampled(each, times) for each in judged], axis=-1)))
-    return dict(zip(("ap", "ap_small", "ap_medium", "ap_large"), np.concatenate(parts, axis=1), strict=True))
+    return dict(zip(_AP, np.concatenate(parts, axis=1), strict=True))
+
+
+def images_by_size(objects: Sequence[GroundTruth]) -> dict[str, int]:
+    """Returns the number of images with objects that COCO AP counts, of any size and by their size.
+
+    Keys are those of `bootstrap_coco_ap`.
+    """
+    with_objects = [(~each.crowd & ~_outside(areas(each))).any(axis=1) for each in objects]
+    return dict(zip(_AP, np.sum(with_objects, axis=0).tolist(), strict=True))
 
 
 def to_coco_results(

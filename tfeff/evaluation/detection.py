@@ -76,6 +76,8 @@ class DetectionReport:
         values = {
             "class_names": self.class_names,
             "images": self.matching.images,
+            "images_with_objects": self.matching.images_with_objects,
+            "class_images": self.matching.class_images,
             "objects": self.matching.objects,
             "detections": np.bincount(self.matching.label, minlength=len(self.class_names)),
             "overlap": self.matching.iou_threshold,
@@ -173,12 +175,11 @@ def _report(
     confusion = detection_confusion(matching, detections, objects, score_threshold=threshold)
     ap, eleven = average_precisions(matching), average_precisions(matching, eleven_point=True)
     with_background = per_class(confusion)
-    mean_ap = float(mean_average_precision(ap))
     return DetectionReport(
         class_names=tuple(class_names),
         matching=matching,
-        mean_ap=mean_ap,
-        mean_ap_interval=average_precision_interval(mean_average_precision(resampled), mean_ap, matching.images),
+        mean_ap=float(mean_average_precision(ap)),
+        mean_ap_interval=average_precision_interval(resampled, ap, matching.images_with_objects),
         resampled_ap=resampled,
         mean_ap_eleven_point=float(mean_average_precision(eleven)),
         ap=ap,

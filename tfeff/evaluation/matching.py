@@ -150,6 +150,18 @@ class Matching:
         return np.bincount(self.object_label[self.object_counted], minlength=self.classes)
 
     @property
+    def class_images(self) -> Ints:
+        """int64 [classes], number of images with objects of each class, without ignored ones."""
+        counted = self.object_counted
+        labels, _ = np.unique(np.stack([self.object_label[counted], self.object_image[counted]]), axis=1)
+        return np.bincount(labels, minlength=self.classes)
+
+    @property
+    def images_with_objects(self) -> int:
+        """Number of images with objects that are not ignored: what average precisions are measured from."""
+        return len(np.unique(self.object_image[self.object_counted]))
+
+    @property
     def by_class(self) -> list[Ints]:
         """Detections of each class, without ignored ones: indices, by descending score."""
         return grouped(self.label, ~self.ignored, self.classes)

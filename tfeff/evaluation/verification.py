@@ -16,7 +16,7 @@ from tfeff.evaluation.retrieval import checked, sample, spread
 PAIRED = 1_000
 """Images whose pairs are compared at most: half a million pairs."""
 _RESAMPLES = 200
-_BINS = 2_000  # of similarities in resamples, with about as many pairs each
+_BINS = 2_000  # similarities of each kind of pair at which bins of resamples start, at most
 _CURVE, _HISTOGRAM = 200, 40
 
 
@@ -191,17 +191,19 @@ def _resampled(pairs: Pairs) -> npt.NDArray[np.float64]:
     """Returns area under the ROC curve and equal error rate of bootstrap resamples: float64 [resamples, 2].
 
     A pair counts as often as both of its images are drawn; an image and itself are no pair. Similarities are binned by
-    their ranks, wherever they lie in [-1, 1].
+    their ranks among pairs of one class, and among pairs of different ones. If a kind has few pairs, each of their
+    similarities has its own bin, because a bin with both kinds blurs the order of its pairs.
     """
     images, places = np.unique(np.concatenate([pairs.first, pairs.second]), return_inverse=True)
     first, second = np.split(places, 2)
-    ordered = np.sort(pairs.similarity)
-    starts = np.unique(ordered[np.arange(_BINS) * len(ordered) // _BINS]) if len(ordered) else ordered
+    kinds = [np.sort(pairs.similarity[kind]) for kind in (pairs.same, ~pairs.same)]
+    cuts = np.concatenate([each[:: 1 + len(each) // _BINS] for each in kinds])
+    starts = np.unique(np.concatenate([cuts, np.nextafter(cuts, np.inf)]))
     bins = (np.searchsorted(starts, pairs.similarity, side="right") - 1) * 2 + pairs.same
     rng, found = np.random.default_rng(0), np.full((_RESAMPLES, 2), np.nan)
     for row in found:
         drawn = np.bincount(rng.integers(len(images), size=len(images)), minlength=len(images)).astype(np.float64)
-        counts = np.bincount(bins, weights=drawn[first] * drawn[second], minlength=2 * _BINS).reshape(-1, 2)
+        counts = np.bincount(bins, weights=drawn[first] * drawn[second], minlength=2 * len(starts)).reshape(-1, 2)
         different, same = counts.T
         if same.sum() and different.sum():
             row[:] = _area(same, different), _equal_error(same, different)[1]

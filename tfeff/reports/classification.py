@@ -306,8 +306,9 @@ def localization_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         low, high = report[f"{key}_interval"]
         return metric_row(metric, report[key], f"95 % interval {low:.4f} to {high:.4f}{note}")
 
+    narrow = evaluation.caveat(report["mean_iou_interval"], report["examples"])
     return [
-        row("mean IoU", "mean_iou", f"; median {report['median_iou']:.4f}"),
+        row("mean IoU", "mean_iou", f"{narrow}; median {report['median_iou']:.4f}"),
         row("box accuracy (IoU >= 0.5)", "box_accuracy", ""),
         row("localization accuracy", "localization_accuracy", "; correct class and box"),
         metric_row("localization error", report["localization_error"], "1 - localization accuracy"),

@@ -96,14 +96,13 @@ class DetectionEvaluator(Evaluator):
         confusion = ConfusionMatrix.from_json(report["confusion"])
         found, objects = confusion.correct.sum(), sum(report["objects"])
         wrong = confusion.predictions[:-1].sum() - found  # background is last
-        interval = " to ".join(tables.cell(end) for end in report["mean_ap_interval"])
         at = f"at a score of at least {report['score_threshold']:.3g}"
         if not report[VALIDATED]:
             at += " (the default, because there are no validation images or nothing was found on them)"
         return (
             f"{found:,} of {counted(objects, 'objects')} found on {report['images']:,} {report['split']} images, and "
             f"{counted(wrong, 'wrong detections')}, {at}; mAP "
-            f"{tables.cell(report['mean_ap'])} (95 % interval {interval}{caveat(report['images'])})"
+            f"{tables.cell(report['mean_ap'])} ({_interval(report)})"
         )
 
     def scalars(self, report: Mapping[str, Any]) -> dict[str, float]:
@@ -231,12 +230,11 @@ def worst_images(report: DetectionReport, images: Dataset) -> list[str]:
 
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row per metric over all images: name, value and a note."""
-    interval = [tables.cell(end) for end in report["mean_ap_interval"]]
     capped, difficult, limit = report["coco"]["capped"], difficult_note(report["coco"]), ""
     if capped:
         limit = f"at most 100 detections of a class count per image; {counted(capped, 'images')} with more objects"
     return [
-        metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], f"95 % interval {' to '.join(interval)}"),
+        metric_row(f"VOC mAP, IoU {report['overlap']:g}", report["mean_ap"], _interval(report)),
         metric_row(f"VOC 2007 mAP, IoU {report['overlap']:g}", report["mean_ap_eleven_point"], "11-point"),
         *(
             metric_row(
@@ -247,6 +245,13 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             for key, name in _COCO_NAMES.items()
         ),
     ]
+
+
+def _interval(report: Mapping[str, Any]) -> str:
+    """Returns the interval of the mean average precision, and whether it is too narrow."""
+    interval = report["mean_ap_interval"]
+    ends = " to ".join(tables.cell(end) for end in interval)
+    return f"95 % interval {ends}{caveat(interval, report['images_with_objects'], report['class_images'])}"
 
 
 def difficult_note(coco: Mapping[str, Any]) -> str:

@@ -101,12 +101,13 @@ class EmbeddingEvaluator(Evaluator):
 def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Returns one row per metric over all images: name, value and a note."""
     pairs, gallery = report["pairs"], report["gallery"]
+    paired = pairs["images"]
     queries = f"{report['queries']:,} images among all others"
     rows = [
         metric_row("images", report["examples"], f"{len(report['class_names']):,} classes"),
         metric_row("recall at 1", report["recall_at_1"], f"{_interval(report['recall_at_1_interval'])}; {queries}"),
         metric_row("recall at 5", report["recall_at_5"], _interval(report["recall_at_5_interval"])),
-        metric_row("MAP@R", report["map_at_r"], _interval(report["map_at_r_interval"])),
+        metric_row("MAP@R", report["map_at_r"], _interval(report["map_at_r_interval"], report["queries"])),
         metric_row("R-precision", report["r_precision"]),
     ]
     if gallery is not None:
@@ -117,8 +118,10 @@ def summary_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows.append(metric_row("accuracy", gallery["accuracy"], note))
     counts = f"{pairs['same']:,} pairs of one class, {pairs['different']:,} of different ones"
     rows += [
-        metric_row("area under ROC", pairs["auc"], f"{_interval(pairs['auc_interval'])}; {counts}"),
-        metric_row("equal error rate", pairs["equal_error_rate"], _interval(pairs["equal_error_rate_interval"])),
+        metric_row("area under ROC", pairs["auc"], f"{_interval(pairs['auc_interval'], paired)}; {counts}"),
+        metric_row(
+            "equal error rate", pairs["equal_error_rate"], _interval(pairs["equal_error_rate_interval"], paired)
+        ),
         metric_row("its threshold", pairs["threshold"], "cosine similarity"),
     ]
     if report["threshold"] is not None:
@@ -202,7 +205,13 @@ def galleries(found: Retrieval, images: ImageCache) -> dict[str, Figure]:
     return figures
 
 
-def _interval(interval: Sequence[float | None]) -> str:
+def _interval(interval: Sequence[float | None], images: int | None = None) -> str:
+    """Returns an interval in words.
+
+    Args:
+        images: of a bootstrap interval, the number of images that were resampled.
+    """
     if interval[0] is None:
         return "undefined"
-    return f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}"
+    narrow = "" if images is None else evaluation.caveat(interval, images)
+    return f"95 % interval {interval[0]:.4f} to {interval[1]:.4f}{narrow}"

@@ -36,6 +36,15 @@ def test_costs_of_a_model(exported, tmp_path):
     assert measured.imagenet_top1 is None
 
 
+def test_multiply_adds_are_those_of_all_views_of_test_time_augmentation(trained_once, tmp_path):
+    """The run averages over the image and two shifted ones."""
+    (model,) = open_runs([trained_once[1].path])
+    assert (model.settings.task.tta.mirrored, model.settings.task.tta.shift) == (False, 1)
+    (measured,) = measure_costs([model], [], tmp_path / "latency.json")
+    one = models.estimate(model.settings.model, num_classes=10, channels=1)
+    assert (measured.params, measured.macs) == (one.params, 3 * one.macs)
+
+
 @pytest.mark.slow
 def test_models_are_timed_without_the_fitting_of_images(exported, tmp_path):
     formats = ["litert", "onnx", *(["openvino"] if THOROUGH else [])]

@@ -39,8 +39,9 @@ class Cost:
 
     Attributes:
         params: number of parameters.
-        macs: multiply-adds for one image, without those of region proposals; None if those of a layer of the user's own
-            are unknown, or only some of the compared models read region proposals or detect in the same tiles.
+        macs: multiply-adds for one image, with test-time augmentation, without those of region proposals; None if those
+            of a layer of the user's own are unknown, or only some of the compared models read region proposals or
+            detect in the same tiles.
         weights_bytes: size of the file with the final weights.
         latencies: latencies by format; none for models whose input includes region proposals, or images of any size,
             and without the same tiles.
@@ -78,7 +79,7 @@ def measure_costs(compared: Sequence[ComparedRun], formats: Sequence[str], path:
         costs.append(
             Cost(
                 params=run.network.predictor().count_params(),
-                macs=_macs(run.network) if _costs_are_comparable(run, compared) else None,
+                macs=_macs(run) if _costs_are_comparable(run, compared) else None,
                 weights_bytes=run.workdir.final.stat().st_size,
                 latencies=latencies,
                 imagenet_top1=_imagenet_top1(run.settings.model),
@@ -98,9 +99,9 @@ def _costs_are_comparable(run: ComparedRun, compared: Sequence[ComparedRun]) -> 
     return run.settings.data.tile is None or len(tiles) == 1
 
 
-def _macs(network: models.Network) -> int | None:
+def _macs(run: ComparedRun) -> int | None:
     try:
-        return models.complexity.count(network, regions=network.regions).macs
+        return models.complexity.count(run.task.predictor(run.network), regions=run.network.regions).macs
     except UserError:  # a layer of an own backbone
         return None
 

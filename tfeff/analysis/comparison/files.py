@@ -77,9 +77,10 @@ def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> 
 
 def cost_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:
     """Returns the cost of a model, with latency and size in each format, for a table for people; None: unknown."""
+    macs = cost.macs and cost.macs / 1e6
     columns: dict[str, str | None] = {
         "parameters (M)": f"{cost.params / 1e6:.3g}",
-        "multiply-adds (M)": None if cost.macs is None else f"{cost.macs / 1e6:.4g}",
+        "multiply-adds (M)": None if macs is None else f"{macs:.4g}" if macs < 1000 else f"{macs:,.0f}",
         "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
     }
     for format in formats:

@@ -1,5 +1,6 @@
 """Which models are separable, and what that says about the best one."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,16 +48,23 @@ def difference_row(row: Mapping[str, Any], further: Mapping[str, Any]) -> dict[s
     """Returns a row of `adjust` as texts for people.
 
     Args:
-        row: also with `difference`, `low` and `high`, the limits of its interval.
+        row: also with `difference`, `low` and `high`, the limits of its interval; NaN if too few images allow none.
         further: columns after the interval.
     """
     return {
         "first": row["first"],
         "second": row["second"],
         "difference (points)": f"{100 * row['difference']:+.2f}",
-        "95 % interval": f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}",
+        "95 % interval": points_interval(row),
         **further,
         "p-value": f"{row['p_value']:.2g}",
         "adjusted": f"{row['adjusted_p_value']:.2g}",
         "separable": "yes" if row["separable"] else "no",
     }
+
+
+def points_interval(row: Mapping[str, Any]) -> str:
+    """Returns `low` and `high` in percentage points, in words."""
+    if math.isnan(row["low"]):
+        return "too few images"
+    return f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"

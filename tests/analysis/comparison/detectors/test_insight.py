@@ -1,5 +1,6 @@
 """Numbers of a comparison of detectors, on detections of known quality."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy import stats
 from tfeff import evaluation
 from tfeff.analysis.comparison.cost import Cost
 from tfeff.analysis.comparison.detectors.insight import Insight
-from tfeff.analysis.comparison.detectors.page import class_table, size_table
+from tfeff.analysis.comparison.detectors.page import class_table, difference_table, size_table
 from tfeff.data.dataset import Objects
 from tfeff.evaluation import Detections
 
@@ -59,6 +60,20 @@ def insight(qualities, macs=None, same=False):
     )
 
 
+def cats(images, empty):
+    """Some images of a cat, which only the first detector finds, and images without objects."""
+    box, none = np.array([[0, 0, 40, 40]], np.float32), np.zeros(1, bool)
+    cat, found = Objects(box, np.zeros(1, np.int32), none, none), Detections(box, np.zeros(1, np.int32), np.ones(1))
+    nothing = np.zeros(0, np.int64)
+    missed = [found.take(nothing)] * empty
+    return dataclasses.replace(
+        insight([0.9, 0.9]),
+        ids=[f"{image}.jpg" for image in range(images + empty)],
+        objects=[cat] * images + [cat.take(nothing)] * empty,
+        found=[[found] * images + missed, [found.take(nothing)] * images + missed],
+    )
+
+
 def test_paired_intervals_are_those_of_a_direct_computation():
     """Images are drawn, repeated, matched and evaluated again."""
     result = insight([0.9, 0.7])
@@ -78,15 +93,21 @@ def test_paired_intervals_are_those_of_a_direct_computation():
     for key, resampled in result.resampled_coco.items():
         expected = [[scores[key] for scores in each] for each in coco]
         np.testing.assert_allclose(resampled[:, :10], np.transpose(expected), atol=1e-12)
-    tail = stats.norm.cdf(stats.t(IMAGES - 1).ppf(0.025) * np.sqrt(IMAGES / (IMAGES - 1)))
-    low, high = np.quantile(result.resampled[0] - result.resampled[1], [tail, 1 - tail])
+
+    def ends(images):
+        tail = stats.norm.cdf(stats.t(images - 1).ppf(0.025) * np.sqrt(images / (images - 1)))
+        return [tail, 1 - tail]
+
+    low, high = np.quantile(result.resampled[0] - result.resampled[1], ends(IMAGES))
     assert (row["low"], row["high"]) == pytest.approx((low, high), abs=1e-12)
     assert row["low"] < row["difference"] < row["high"]
     best, other = result.ranking
     for label, each in enumerate(result.class_rows()):
         aps = [report.resampled_ap[:, label] for report in result.reports]
         found = each["differences"][result.model_names[other]]
-        assert (found["low"], found["high"]) == pytest.approx(np.quantile(aps[other] - aps[best], [tail, 1 - tail]))
+        assert each["images"] == sum((truth.labels == label).any() for truth in result.objects) < IMAGES
+        expected = np.quantile(aps[other] - aps[best], ends(each["images"]))
+        assert (found["low"], found["high"]) == pytest.approx(expected)
         assert found["difference"] == each["ap"][f"run{other}"] - each["ap"][f"run{best}"]
     assert row["coco_ap"]["low"] < row["coco_ap"]["difference"] < row["coco_ap"]["high"]
 
@@ -153,3 +174,26 @@ def test_among_many_detectors_the_hopeless_one_is_separable_from_all_others():
     differences = [row for row in found.differences if "run7" in (row["first"], row["second"])]
     assert len(differences) == 7
     assert all(row["separable"] for row in differences)
+
+
+@pytest.mark.parametrize("empty", [0, 495])
+def test_images_without_objects_do_not_make_a_difference_significant(empty):
+    """The exact p-value of equal signs in five images is 2 / 2^5."""
+    result = cats(5, empty)
+    (row,) = result.differences
+    assert row["difference"] == 1
+    assert 0.05 < row["p_value"] < 0.07
+    assert "(95 % interval 1.0000 to 1.0000, too narrow for so few images)" in result.summary
+
+
+@pytest.mark.parametrize(
+    ("images", "interval"), [(1, "too few images"), (5, "too few images"), (6, "-100.0 to -100.0")]
+)
+def test_differences_of_classes_and_sizes_in_few_images_have_no_interval(images, interval):
+    result = cats(images, 50)
+    cat, dog = class_table(result)
+    assert (cat["run1"], dog["run1"]) == (f"0.0000 (-100.0, {interval})", "–")
+    assert [row["run1"] for row in size_table(result)] == ["–", f"0.0000 (-100.0, {interval})", "–"]
+    assert difference_table(result)[0]["95 % interval"] == interval.replace("-", "+")
+    low = result.to_json()["classes"][0]["differences"]["run1"]["low"]
+    assert low == (-1 if images == 6 else None)

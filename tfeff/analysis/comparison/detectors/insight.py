@@ -22,6 +22,9 @@ SHOWN = 8
 """Images in which the detectors differ most."""
 RESAMPLES_PER_PAIR = 100
 """The smallest p-value is 2 / resamples, and is multiplied by the number of pairs: 0.02."""
+ENOUGH_IMAGES = 6
+"""Differences have an interval if this many images have objects of the class or size: equal signs in five images are
+not significant (2 / 2^5)."""
 SIZES = {"small": "ap_small", "medium": "ap_medium", "large": "ap_large"}
 """Sizes of objects by COCO -> keys of its metrics."""
 
@@ -78,6 +81,11 @@ class Insight:
         return {key: np.stack([each[key] for each in found]) for key in found[0]}
 
     @cached_property
+    def coco_images(self) -> dict[str, int]:
+        """Number of images with objects that count in each of `resampled_coco`."""
+        return evaluation.images_by_size(self.objects)
+
+    @cached_property
     def ranking(self) -> list[int]:
         """Indices of the detectors: the highest mAP first, at equal mAP the one with fewer multiply-adds."""
         return sorted(
@@ -91,7 +99,7 @@ class Insight:
         Intervals are those of `evaluation.percentile_interval` of the differences in the same resamples of the images,
         p-values those of `evaluation.bootstrap_p_value`, adjusted by Holm's method.
         """
-        rows, images = list[dict[str, Any]](), len(self.ids)
+        rows, images = list[dict[str, Any]](), self.reports[0].matching.images_with_objects
         values = [report.mean_ap for report in self.reports]
         for first, second in itertools.combinations(self.ranking, 2):
             resampled = self.resampled[first] - self.resampled[second]
@@ -109,7 +117,7 @@ class Insight:
 
     def _coco_difference(self, key: str, first: int, second: int) -> dict[str, float]:
         values = [report.coco[key] for report in self.reports]
-        return _difference(values, self.resampled_coco[key], first, second, len(self.ids))
+        return _difference(values, self.resampled_coco[key], first, second, self.coco_images[key])
 
     @cached_property
     def quality(self) -> np.ndarray:
@@ -130,9 +138,10 @@ class Insight:
         best = self.ranking[0]
         report = self.reports[best]
         low, high = (cell(end) for end in report.mean_ap_interval)
-        few = evaluation.caveat(report.matching.images)
+        matching = report.matching
+        few = evaluation.caveat(report.mean_ap_interval, matching.images_with_objects, matching.class_images)
         text = (
-            f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {report.matching.images:,} "
+            f"{self.model_names[best]} has the highest mAP, {cell(report.mean_ap)} on {matching.images:,} "
             f"images of {self.split} (95 % interval {low} to {high}{few})."
         )
         return f"{text} {verdict(self.model_names, self.ranking, self.differences, self.costs)}"
@@ -163,11 +172,14 @@ class Insight:
         }
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """Returns each class: its objects, the average precision of each detector, and differences from the best one.
+        """Returns each class: its objects, the number of images with these, the average precision of each detector, and
+        differences from the best one.
 
-        Differences, with `low` and `high`, are of the detectors after the first of `ranking`, minus that one.
+        Differences, with `low` and `high`, are of the detectors after the first of `ranking`, minus that one; `low` and
+        `high` are NaN if fewer than `ENOUGH_IMAGES` have objects of the class.
         """
         best, rows = self.ranking[0], list[dict[str, Any]]()
+        class_images = self.reports[0].matching.class_images.tolist()
         for label, name in enumerate(self.class_names):
             values = [float(report.ap[label]) for report in self.reports]
             resampled = np.stack([report.resampled_ap[:, label] for report in self.reports])
@@ -175,9 +187,10 @@ class Insight:
                 {
                     "name": name,
                     "objects": int(self.reports[0].matching.objects[label]),
+                    "images": class_images[label],
                     "ap": dict(zip(self.model_names, values, strict=True)),
                     "differences": {
-                        self.model_names[i]: _difference(values, resampled, i, best, len(self.ids))
+                        self.model_names[i]: _difference(values, resampled, i, best, class_images[label])
                         for i in self.ranking[1:]
                     },
                 }
@@ -226,8 +239,13 @@ def _difference(
 ) -> dict[str, float]:
     """Returns the difference of two detectors' values, and the ends of its interval over the images.
 
+    The ends are NaN if there are fewer than `ENOUGH_IMAGES`.
+
     Args:
         resampled: the values on resamples of the images, float64 [m, resamples].
+        images: number of images with objects that the values are measured from.
     """
-    low, high = evaluation.percentile_interval(resampled[first] - resampled[second], images)
+    low, high = np.nan, np.nan
+    if images >= ENOUGH_IMAGES:
+        low, high = evaluation.percentile_interval(resampled[first] - resampled[second], images)
     return {"difference": values[first] - values[second], "low": low, "high": high}

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tfeff.analysis.comparison.detectors.insight import SHOWN, Insight
+from tfeff.analysis.comparison.detectors.insight import ENOUGH_IMAGES, SHOWN, Insight
 from tfeff.analysis.comparison.files import cost_columns, timed_formats
-from tfeff.analysis.comparison.verdict import LEVEL, difference_row
+from tfeff.analysis.comparison.verdict import LEVEL, difference_row, points_interval
 from tfeff.reporting import html, published
 from tfeff.reporting.detection import ERROR_NAMES
 from tfeff.reporting.gallery import LEGEND
@@ -83,7 +83,8 @@ _ERRORS = (
 )
 _PAIRED = (
     " In parentheses: the difference from the detector with the highest mAP, in points, with the 95 % interval of the "
-    "same resamples of the images, not adjusted for the number of comparisons."
+    "same resamples of the images, not adjusted for the number of comparisons. Too few images: fewer than "
+    f"{ENOUGH_IMAGES} have such objects."
 )
 _PUBLISHED = (
     "Published detectors, single model and single scale. Ratios are relative to the smallest EfficientDet that is at "
@@ -147,9 +148,7 @@ def _compared(insight: Insight, row: Mapping[str, Any]) -> dict[str, str]:
 
 def _points(difference: Mapping[str, float]) -> str:
     """Returns a difference with its interval, in percentage points."""
-    return "{difference:+.1f}, {low:+.1f} to {high:+.1f}".format(
-        **{key: 100 * each for key, each in difference.items()}
-    )
+    return f"{100 * difference['difference']:+.1f}, {points_interval(difference)}"
 
 
 def error_table(insight: Insight) -> list[dict[str, Any]]:
