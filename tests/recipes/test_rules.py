@@ -59,6 +59,14 @@ def test_more_images_train_more_layers(name):
     assert len(trained[1]) == total
 
 
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v3-small", "convnext-tiny"])
+def test_few_images_train_only_the_vector_of_an_embedder(name):
+    backbone = models.build(name, resolution=32, include_top=False, width_coefficient=0.25)
+    network = models.embedder(backbone, dimension=4)
+    freeze(network, rules.frozen(243, WarmStart("imagenet", name, "imagenet", ""), embeds=True).value)
+    assert [each.path for each in network.trainable_variables] == ["head_embedding/kernel", "head_embedding/bias"]
+
+
 AUGMENTED = config.ClassificationSettings(augmentation=config.Augmentation(horizontal_flip=True))
 
 

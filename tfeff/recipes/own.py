@@ -177,7 +177,7 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
     """Returns which layers learn, and how fast; with optimizer.transfer=auto, the images' features decide instead."""
     embeds = isinstance(task, EmbeddingSettings)
     return {
-        "optimizer.frozen": rules.frozen(count, start),
+        "optimizer.frozen": rules.frozen(count, start, embeds=embeds),
         "optimizer.learning_rate_factors": rules.learning_rate_factors(start, embeds=embeds),
     }
 

@@ -108,6 +108,8 @@ HEADS = {
     "convnext": ("head_norm*",),
 }
 """Layers between the last stage and the classifier, by the beginning of the network's name."""
+AFTER_POOLING = ("head_hidden*", "head_norm*")
+"""Those of them that embedders lack."""
 MEMORY_BYTES = 2e9
 """Decoded images are kept in memory up to this size."""
 IMBALANCE = 3.0
@@ -215,15 +217,24 @@ def precision(count: int) -> Choice:
     return Choice("auto", "mixed precision, if it is faster here")
 
 
-def frozen(count: int, start: WarmStart) -> Choice:
-    """Returns patterns of the variables that are not trained, with `count` training images."""
+def frozen(count: int, start: WarmStart, *, embeds: bool = False) -> Choice:
+    """Returns patterns of the variables that are not trained.
+
+    Args:
+        count: number of training images.
+        start: the warm start.
+        embeds: whether the network is an embedder, not a classifier.
+    """
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn" if start.kind == "scratch" else "the weights are not ImageNet's")
     if count >= ALL_LAYERS:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     network = start.network or ""
     head = next((layers for name, layers in HEADS.items() if network.startswith(name)), ())
-    return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
+    if embeds:
+        head = tuple(each for each in head if each not in AFTER_POOLING)
+    layer = "layer of the vector" if embeds else "classifier"
+    return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the {layer}")
 
 
 def feature_variants(task: TaskSettings, optimizer: Optimizer, training: Training, data: Data, epochs: int) -> Choice:
