@@ -8,7 +8,9 @@ from tests.thoroughness import thorough
 from tfeff import config, models
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
+from tfeff.models import given
 from tfeff.models.weights import imagenet, lite
+from tfeff.networks.backbones.given import Given
 from tfeff.recipes import WarmStart, rules, warm_start
 from tfeff.training.freezing import freeze
 
@@ -214,6 +216,22 @@ WANTED = config.architecture("efficientnet-lite0", weights="imagenet")
 
 @pytest.fixture
 def unreachable(monkeypatch):
+@pytest.mark.parametrize(
+    ("model", "expected", "why"),
+    [
+        (config.architecture("resnet50-v1.5", weights="w.pth"), 256, "the published resnet50-v1.5, 224"),
+        (config.architecture("efficientnet-b3", weights="w.npz"), 352, "the published efficientnet-b3, 300"),
+        (Given(), 256, "224, with which most networks are trained"),
+        (Given(pretrained=False), 64, "243 training examples"),
+        (config.architecture("resnet", weights="w.npz"), 64, "243 training examples"),
+    ],
+)
+def test_pretrained_networks_have_about_the_resolution_of_their_training(model, expected, why):
+    choice = rules.resolution(model, warm_start(model), 243, 333)
+    assert choice.value == expected
+    assert why in choice.why
+
+
     """No package is installed, and downloads fail as they do in Keras."""
 
     def fail(weights):

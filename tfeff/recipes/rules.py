@@ -86,6 +86,10 @@ DOWNLOADED = "efficientnet-b0"
 NETWORK = "efficientnet-lite0"
 """The network of the recipes, replaced by a small ResNet if no ImageNet weights can be had."""
 UPDATES = {"imagenet": 150, "file": 500, "scratch": 1000}
+UNPUBLISHED = "resnet"
+"""The small ResNet; all other networks have published weights or at least a published resolution."""
+USUAL_RESOLUTION = 224
+"""Pixels with which most networks are trained on ImageNet."""
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 30), "file": (10, 50), "scratch": (20, 100)}
 """Least and most epochs, by warm start."""
@@ -131,14 +135,15 @@ def network(model: Architecture, start: WarmStart) -> Choices:
     if model.name != NETWORK:
         return choices
     why = "without ImageNet weights, a small network learns more from few images"
-    return choices | {"name": Choice("resnet", why)}
+    return choices | {"name": Choice(UNPUBLISHED, why)}
 
 
 def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> Choice:
     """Returns the side of a classifier's input, in pixels.
 
     Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
-    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423).
+    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423). Plain files
+    are taken for those of the published network, except for the small ResNet, which is not published.
 
     Args:
         model: what the config asks for.
@@ -148,10 +153,18 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
     """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    pretrained = start.kind == "imagenet" or (isinstance(model, Preset) and start.kind == "file")
+    name = start.network or model.name
+    pretrained = start.kind == "imagenet" or (start.kind == "file" and name != UNPUBLISHED)
     if pretrained:
-        trained = architecture(start.network or model.name).resolution
-        wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
+        trained = architecture(name).resolution
+        why = f"a seventh above that of these weights, {trained}"
+        if not trained:  # a backbone that is given in Python and takes images of any size
+            trained, why = USUAL_RESOLUTION, f"a seventh above {USUAL_RESOLUTION}, with which most networks are trained"
+        elif start.kind == "file" and not isinstance(model, Given):
+            why = (
+                f"a seventh above that of the published {name}, {trained}; set another one if these weights had another"
+            )
+        wanted = round(trained * 8 / 7 / 32) * 32
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
@@ -333,7 +346,7 @@ def region_resolution(model: Architecture, chosen: str) -> Choice:
     """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    if chosen == "resnet":
+    if chosen == UNPUBLISHED:
         return Choice(48, "a small network with 6 x 6 features")
     return Choice(96, "the smallest input with 3 x 3 features")
 
