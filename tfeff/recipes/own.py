@@ -409,7 +409,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     model, run = settings.model, starting.run_of(settings.model.weights)
     # A run to start from, also a backbone of crops, may have been trained on images that would be held out.
-    splits = {}
+    splits = dict[str, Choice]()
     if run is None and not isinstance(settings.task, RCNNSettings):
         splits = _trainval(settings.data, settings.seed, kept)
     settings = config.replaced(settings, {key: choice.value for key, choice in splits.items()})
@@ -427,7 +427,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
-        return _for_regions(settings, counted, run, kept)
+        return splits | _for_regions(settings, counted, run, kept)
     start, detector = warm_start(model), dict[str, Choice]()
     if "task.name" not in kept:
         detector["task.name"] = dense.DETECTOR
@@ -455,6 +455,10 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     described = {
         **detector,
         **{f"model.{key}": choice for key, choice in network.items()},
+    if held_out := _held_out(settings.data, counted.divided, kept):
+        splits |= held_out
+        settings = config.replaced(settings, {key: choice.value for key, choice in held_out.items()})
+        counted = annotated_images(settings.data, settings.seed)
         **({} if run is None else starting.layers(run.task, settings.task, settings.model.weights, kept)),
         "task.network.aspect": dense.aspect(counted.aspects),
         "task.max_objects": dense.max_objects(counted.most, settings.task),
@@ -497,7 +501,30 @@ def _trainval(data: Data, seed: int, kept: Set[str]) -> dict[str, Choice]:
     return {"data.train_split": Choice("trainval", why)}
 
 
-def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]) -> Choices:
+def _held_out(data: Data, count: int, kept: Set[str]) -> dict[str, Choice]:
+    """Returns the share that is held out of so few images that `HELD_OUT` would be none of them, by dotted key.
+
+    Args:
+        data: section of the config.
+        count: number of images that are divided; 0: none are.
+        kept: dotted keys of an experiment that are set.
+
+    Raises:
+        UserError: there is a single image.
+    """
+    if count == 0 or round(HELD_OUT * count) > 0 or "data.validation_fraction" in kept:
+        return {}
+    if count == 1:
+        raise UserError(
+            f"{data.source}: there is a single image to train on; add some, because a detector's score threshold is "
+            "chosen on others, or set data.validation_fraction=0"
+        )
+    return {"data.validation_fraction": Choice(round(1 / count, 2), f"one of {count} images")}
+
+
+def _for_regions(
+    settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]
+) -> dict[str, Choice]:
     """Returns the choices for an R-CNN."""
     source, why = settings.data.source, "R-CNN trains a classifier of regions"
     plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})
