@@ -65,8 +65,8 @@ def test_large_batches_have_as_many_updates():
     ("count", "images", "size", "expected"),
     [
         (40, 200, 4, (40, "2,000 updates; 160 more images without objects do not count")),
-        (40, 10_000, 32, (13, "4,056 updates, and no more; 9,960 more images without objects do not count")),
-        (40, 100_000, 32, (12, "37,500 updates, and no more; 99,960 more images without objects do not count")),
+        (40, 10_000, 32, (13, "limited to 4,056 updates; 9,960 more images without objects do not count")),
+        (40, 100_000, 32, (12, "limited to 37,500 updates; 99,960 more images without objects do not count")),
         (9_000, 10_000, 32, (12, "3,744 updates; 1,000 more images without objects do not count")),
     ],
 )

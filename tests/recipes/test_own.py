@@ -113,12 +113,17 @@ def test_a_workdir_of_other_images_is_refused(root, tmp_path):
         (
             30,
             ("model.weights=none", "model.name=mobilenet-v2"),
-            {"model.name": "mobilenet-v2"},
+            {"model.name": "mobilenet-v2", "model.bn_momentum": 0.984},  # 300 updates
         ),
         (
             30,
             ("model.weights=w.npz", "model.name=resnet"),
             {"model.weights": "w.npz", "model.width": 12},
+        ),
+        (
+            30,
+            ("model.weights=none", "model.name=mobilenet-v2", "model.bn_momentum=0.999"),
+            {"model.bn_momentum": 0.999},
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
         # defaults of the network that another one replaces

@@ -327,7 +327,7 @@ def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice
     number = min(wanted.value, limit.value)
     why = f"{number * max(1, images // batch_size):,} updates"
     if number < wanted.value:
-        why = f"{why}, and no more"
+        why = f"limited to {why}"
     if count < images:
         why = f"{why}; {images - count:,} more images without objects do not count"
     return Choice(number, why)

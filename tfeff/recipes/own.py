@@ -315,7 +315,7 @@ def trained_for_images(
         counted: the training images of one training.
         kept: keys of other values that are kept.
         by_rules: False: it is trained as the experiment says.
-        pace: share of the epochs that it is trained for.
+        pace: share of the epochs that it is trained for; batch normalization keeps the momentum for all of them.
     """
     given = set_values(config.flatten(base), kept, detects=isinstance(counted, AnnotatedImages))
 
