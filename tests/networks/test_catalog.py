@@ -9,7 +9,7 @@ import pytest
 from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.layers.kinds import KerasLayers
-from tfeff.networks.backbones.architecture import ACTIVATIONS
+from tfeff.networks.backbones.architecture import ACTIVATIONS, known_activation
 from tfeff.networks.catalog import published, unchanged
 
 SMALL = {"width_coefficient": 0.2, "depth_coefficient": 0.1}
@@ -165,6 +165,15 @@ def test_each_known_activation_is_one_of_keras_and_acts_on_single_values() -> No
     for name in ACTIVATIONS:
         function = keras.activations.get(name)
         np.testing.assert_allclose(np.asarray(function(values)).T, function(values.T), rtol=1e-6, err_msg=name)
+        assert known_activation(name) == function.__name__
+
+
+def test_another_name_of_an_activation_describes_the_same_network() -> None:
+    published = models.architecture("efficientnet-b0")
+    alias = models.architecture("efficientnet-b0", activation="swish")
+    assert alias == published
+    detectors = [models.detector("efficientdet-d0", activation=name) for name in ("hard_swish", "hard_silu")]
+    assert detectors[0] == detectors[1]
 
 
 def test_an_activation_of_the_users_own_is_used() -> None:

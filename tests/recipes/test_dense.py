@@ -9,7 +9,7 @@ from tests.verbs import ROOT
 from tfeff import config, models
 from tfeff.boxes import iou
 from tfeff.config import Choice
-from tfeff.recipes import WarmStart, dense
+from tfeff.recipes import WarmStart, dense, rules
 
 IMAGENET = WarmStart("imagenet", "efficientnet-lite0", "imagenet", "")
 SCRATCH = WarmStart("scratch", None, None, "")
@@ -27,7 +27,7 @@ def test_trainings_are_about_those_of_the_configs(file, count, start):
     length = {key: choice.value for key, choice in dense.length(epochs, given.task, needs_validation=False).items()}
     assert length["schedule.warmup_epochs"] == pytest.approx(given.schedule.warmup_epochs, rel=0.4)
     assert length["task.plain_epochs"] == pytest.approx(given.task.plain_epochs, abs=1)
-    for key, choice in dense.optimizer(count, start).items():
+    for key, choice in dense.optimizer(count, start, count).items():
         assert choice.value == getattr(given.optimizer, key)
 
 
@@ -35,7 +35,8 @@ def test_only_few_images_of_imagenet_weights_keep_layers():
     """Other weights were not compared, and no number of images is the reason there."""
     coco = WarmStart("file", "resnet50-v1.5", "coco", "")
     few, many, other = (
-        dense.optimizer(count, start)["frozen"] for count, start in ((199, IMAGENET), (200, IMAGENET), (10, coco))
+        dense.optimizer(count, start, count)["frozen"]
+        for count, start in ((199, IMAGENET), (200, IMAGENET), (10, coco))
     )
     assert [each.value for each in (few, many, other)] == [("stem*", "stage[12]*"), (), ()]
     assert other.why == "the weights are not ImageNet's"
@@ -53,12 +54,32 @@ def test_lengths_stay_in_their_range(start, count):
 def test_batches_that_memory_limits_see_as_many_images():
     assert dense.epochs(960, 2, IMAGENET, 960).value == dense.epochs(960, 32, IMAGENET, 960).value == 34
     assert dense.epochs(960, 2, IMAGENET, 960).why == "16,320 updates"
-    assert dense.epochs(960, 2, IMAGENET, 9_600).why == "163,200 updates"  # most of them of images without objects
 
 
 def test_large_batches_have_as_many_updates():
     """Batches of a size that a user sets; 40 epochs at most."""
     assert [dense.epochs(205, size, IMAGENET, 205).value for size in (2, 4, 6, 32)] == [20, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    ("count", "images", "size", "expected"),
+    [
+        (40, 200, 4, (40, "2,000 updates; 160 more images without objects do not count")),
+        (40, 10_000, 32, (13, "limited to 4,056 updates; 9,960 more images without objects do not count")),
+        (40, 100_000, 32, (12, "limited to 37,500 updates; 99,960 more images without objects do not count")),
+        (9_000, 10_000, 32, (12, "3,744 updates; 1,000 more images without objects do not count")),
+    ],
+)
+def test_images_without_objects_lengthen_the_training_up_to_a_limit(count, images, size, expected):
+    assert dense.batch_size(images, 0).value == size
+    choice = dense.epochs(count, size, IMAGENET, images)
+    assert (choice.value, choice.why) == expected
+
+
+def test_the_number_of_images_that_keeps_layers_is_named():
+    frozen = dense.optimizer(40, IMAGENET, 10_000)["frozen"]
+    assert frozen.value == ("stem*", "stage[12]*")
+    assert frozen.why == "40 training images (20 with objects, of 10,000); the first layers hardly change"
 
 
 def test_a_common_aspect_ratio_is_that_of_the_input():
@@ -120,7 +141,7 @@ def test_a_batch_of_large_inputs_fits_into_memory(resolution, size):
     estimated = models.estimate(task.describe(model), num_classes=3, channels=3)
     assert found == max(estimated.training_peak_bytes, estimated.peak_bytes)
     assert dense.batch_size(1_200, found).value == size
-    assert size * found <= dense.BATCH_BYTES < 2 * max(size, 16) * found
+    assert size * found <= rules.BATCH_BYTES < 2 * max(size, 16) * found
 
 
 def test_enough_boxes_of_regions_enter_the_suppression():

@@ -27,8 +27,8 @@ from tfeff.models import architecture
 from tfeff.models.rcnn import build_rcnn
 from tfeff.models.weights import coco
 from tfeff.models.weights.coco import CLASS_NAMES
-from tfeff.recipes import dense, own
-from tfeff.recipes.image_set import counted_images
+from tfeff.recipes import WarmStart, dense, own
+from tfeff.recipes.image_set import AnnotatedImages, LabeledImages, counted_images
 from tfeff.tasks.suppression import suppress
 from tfeff.training import checks
 from tfeff.training.agreement import Agreement
@@ -113,12 +113,17 @@ def test_a_workdir_of_other_images_is_refused(root, tmp_path):
         (
             30,
             ("model.weights=none", "model.name=mobilenet-v2"),
-            {"model.name": "mobilenet-v2"},
+            {"model.name": "mobilenet-v2", "model.bn_momentum": 0.984},  # 300 updates
         ),
         (
             30,
             ("model.weights=w.npz", "model.name=resnet"),
             {"model.weights": "w.npz", "model.width": 12},
+        ),
+        (
+            30,
+            ("model.weights=none", "model.name=mobilenet-v2", "model.bn_momentum=0.999"),
+            {"model.bn_momentum": 0.999},
         ),
         (30, ("model.weights=none", "model.resolution=24"), {"model.resolution": 24, "data.image_size": 24}),
         # defaults of the network that another one replaces
@@ -338,6 +343,77 @@ def test_a_network_that_is_set_is_trained_from_random_weights(source):
 def test_batches_are_multiples_of_accumulated_parts(source, steps):
     flags = f"data.source={source}", "model.weights=none", f"training.accumulation_steps={steps}"
     assert completed(*flags)[0].training.batch_size % steps == 0
+
+
+def test_more_accumulated_parts_than_images_are_refused(source):
+    flags = f"data.source={source}", "model.weights=none", "training.accumulation_steps=16"
+    with pytest.raises(UserError, match=r"training\.accumulation_steps is too large: .* 16 images, more than the 10"):
+        completed(*flags)
+    assert completed(*flags, "training.batch_size=16")[0].training.batch_size == 16
+
+
+@pytest.mark.parametrize("task", ["yolo", "rcnn"])
+@pytest.mark.parametrize(("count", "trained"), [(2, 1), (3, 2), (4, 3)])
+def test_one_of_few_images_is_held_out(tmp_path, task, count, trained):
+    write_voc(tmp_path / "voc", {"train": range(count), "test": range(12, 15)})
+    flags = f"data.source=voc:{tmp_path / 'voc'}", "model.weights=none", f"task.name={task}"
+    settings, choices = completed(*flags)
+    wanted = selection.request(settings)
+    assert len(selection.trained_part(wanted, selection.open_source(wanted))[1]) == trained
+    assert ("data.validation_fraction" in choices) == (count < 4)
+
+
+def test_a_detector_needs_more_than_one_image(tmp_path):
+    write_voc(tmp_path / "voc", {"train": range(1), "test": range(12, 15)})
+    flags = f"data.source=voc:{tmp_path / 'voc'}", "model.weights=none"
+    with pytest.raises(UserError, match="a single image to train on; add some"):
+        completed(*flags)
+    assert completed(*flags, "data.validation_fraction=0")[0].data.validation_fraction == 0
+
+
+def photographed(count: int, shown: int) -> AnnotatedImages:
+    """Returns images of two classes with three objects each."""
+    shape = 3.0, 0.3, (0.1, 0.5), 1.5, (shown, shown), 5, 640, (1.0, 1.0, 1.0), 640, (640, 640), count
+    return AnnotatedImages(count, shown, *shape)
+
+
+def test_few_of_many_images_with_objects_are_trained_on_in_few_thousand_updates():
+    base, model = own.detectors("voc:x"), architecture("resnet", resolution=320)
+    for shown, epochs in ((20, 33), (10_000, 20)):
+        settings = own.trained_for_images(base, base.task, model, photographed(10_000, shown))
+        assert (settings.training.batch_size, settings.training.epochs) == (32, epochs)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "momentum"),
+    [("mobilenet-v2", None, 0.995), ("resnet", None, 0.9), ("efficientnet-lite0", "w.npz", 0.99)],
+)
+def test_batch_statistics_settle_in_the_updates_of_a_training(name, weights, momentum):
+    model, labeled = architecture(name, weights=weights), LabeledImages(243, (122, 121), 333, 1.3, None, 243)
+    bases = own.images("folder:x").base, own.detectors("voc:x")
+    for base, counted in zip(bases, (labeled, photographed(243, 243)), strict=True):
+        found = own.trained_for_images(base, base.task, model, counted).model.bn_momentum
+        assert found == pytest.approx(momentum, abs=0.004)  # 1,005 and 2,500 updates from random weights
+    kept = dataclasses.replace(model, weights="imagenet")
+    if name == "mobilenet-v2":  # of a classifier's weights, the statistics are kept
+        chosen = own.training_for_images(
+            labeled, kept, WarmStart("imagenet", name, "imagenet", ""), bases[0].task, bases[0].optimizer, {}, 3
+        )
+        assert "model.bn_momentum" not in chosen
+
+
+@pytest.mark.parametrize(
+    ("resolution", "given", "size"), [(64, {}, 128), (256, {}, 32), (256, {"training.batch_size": 128}, 128)]
+)
+def test_batches_of_classifiers_fit_into_memory(resolution, given, size):
+    """10,000 images, all layers of Lite0."""
+    base, start = own.images("folder:x").base, WarmStart("imagenet", "efficientnet-lite0", "imagenet", "")
+    model = architecture("efficientnet-lite0", weights="imagenet", resolution=resolution)
+    counted = LabeledImages(10_000, (5_000, 5_000), 333, 1.3, None, 10_000)
+    chosen = own.training_for_images(counted, model, start, base.task, base.optimizer, given, 3)
+    assert given.get("training.batch_size", chosen["training.batch_size"].value) == size
+    assert chosen["training.epochs"].value == 11  # as with batches of 128
+    assert chosen["training.epochs"].why == f"{11 * (10_000 // size):,} updates"
 
 
 @pytest.mark.parametrize(

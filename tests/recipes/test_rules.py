@@ -8,7 +8,9 @@ from tests.thoroughness import thorough
 from tfeff import config, models
 from tfeff.config.task_parts import Teacher
 from tfeff.errors import UserError
+from tfeff.models import given
 from tfeff.models.weights import imagenet, lite
+from tfeff.networks.backbones.given import Given
 from tfeff.recipes import WarmStart, rules, warm_start
 from tfeff.training.freezing import freeze
 
@@ -32,7 +34,71 @@ def test_batches_grow_with_the_set():
     sizes = [rules.batch_size(count).value for count in COUNTS]
     assert sizes == sorted(sizes)
     assert rules.batch_size(243).value == 16
-    assert [rules.batch_size(243, divisor=each).value for each in (2, 3, 16, 20)] == [16, 18, 16, 20]
+    assert [rules.batch_size(243, divisor=each).value for each in (2, 3, 16, 20)] == [16, 15, 16, 20]
+
+
+def test_batches_have_no_more_images_than_there_are():
+    assert [rules.batch_size(6, divisor=each).value for each in (1, 4, 6)] == [6, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("image_bytes", "parts", "size"), [(10**6, 1, 128), (10**8, 1, 32), (10**8, 4, 128), (5e9, 1, 1)]
+)
+def test_batches_fit_into_memory(image_bytes, parts, size):
+    choice = rules.batch_size(10_000, rules.ALL_BATCH_SIZES, 60, image_bytes=image_bytes, parts=parts, divisor=parts)
+    assert choice.value == size
+    assert ("memory" in choice.why) == (size < 128)
+
+
+def test_batches_that_memory_limits_see_as_many_images():
+    usual = rules.epochs(10_000, 128, IMAGENET, {"imagenet": 800})
+    smaller = rules.epochs(10_000, 32, IMAGENET, {"imagenet": 800}, usual=128)
+    assert (usual.value, smaller.value, smaller.why) == (11, 11, "3,432 updates")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_frozen_layers_take_the_memory_of_predictions(frozen):
+    network = config.architecture("efficientnet-lite0", resolution=256)
+    cost = models.estimate(network, num_classes=2)
+    found = rules.image_bytes(network, num_classes=2, channels=3, frozen=frozen)
+    assert found == (cost.peak_bytes if frozen else cost.training_peak_bytes)
+
+
+def test_an_own_backbone_of_unknown_cost_has_batches_of_any_size():
+    images = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(4, 3, strides=8, padding="same")(images)
+    backbone = models.Backbone(keras.Model(images, keras.layers.MultiHeadAttention(2, 2)(x, x)))
+    assert rules.image_bytes(given.offer(backbone), num_classes=2, channels=3, frozen=False) == 0
+
+
+@pytest.mark.parametrize("updates", [50, 400, 1_000])
+@pytest.mark.parametrize("name", ["mobilenet-v2", "mobilenet-v3-small", "efficientnet-lite0"])
+def test_batch_statistics_settle(name, updates):
+    network = config.architecture(name)
+    choice = rules.bn_momentum(network, updates).get("bn_momentum")
+    momentum = network.bn_momentum if choice is None else choice.value
+    assert momentum**updates <= 0.01
+    assert (choice is None) == (network.bn_momentum**updates <= 0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "updates"),
+    [
+        (config.architecture("resnet"), 5),  # 0.9, below which few batches would decide
+        (config.architecture("resnet50", batch_norm=False), 5),
+        (config.architecture("convnext-tiny"), 5),
+        (Given(), 5),
+        (config.architecture("efficientnet-lite0"), 800),
+    ],
+)
+def test_other_networks_keep_their_momentum(model, updates):
+    assert rules.bn_momentum(model, updates) == {}
+
+
+def test_the_reason_of_a_momentum():
+    choice = rules.bn_momentum(config.architecture("mobilenet-v2"), 400)["bn_momentum"]
+    assert (choice.value, choice.why) == (0.988, "0.999 keeps 67% of the initial statistics in 400 updates")
+    assert rules.bn_momentum(config.architecture("mobilenet-v2"), 3)["bn_momentum"].value == rules.LEAST_MOMENTUM
 
 
 @pytest.mark.parametrize("start", STARTS)
@@ -57,6 +123,14 @@ def test_more_images_train_more_layers(name):
         trained.append([variable.path for variable in network.trainable_variables])
     assert trained[0] == ["head_classifier/kernel", "head_classifier/bias"]
     assert len(trained[1]) == total
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "mobilenet-v3-small", "convnext-tiny"])
+def test_few_images_train_only_the_vector_of_an_embedder(name):
+    backbone = models.build(name, resolution=32, include_top=False, width_coefficient=0.25)
+    network = models.embedder(backbone, dimension=4)
+    freeze(network, rules.frozen(243, WarmStart("imagenet", name, "imagenet", ""), embeds=True).value)
+    assert [each.path for each in network.trainable_variables] == ["head_embedding/kernel", "head_embedding/bias"]
 
 
 AUGMENTED = config.ClassificationSettings(augmentation=config.Augmentation(horizontal_flip=True))
@@ -140,6 +214,22 @@ def test_only_the_new_layers_of_an_embedder_learn_fast(proxies):
 )
 def test_resolution(start, count, side, expected):
     assert rules.resolution(config.architecture("efficientnet-lite0"), start, count, side).value == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "expected", "why"),
+    [
+        (config.architecture("resnet50-v1.5", weights="w.pth"), 256, "the published resnet50-v1.5, 224"),
+        (config.architecture("efficientnet-b3", weights="w.npz"), 352, "the published efficientnet-b3, 300"),
+        (Given(), 256, "224, with which most networks are trained"),
+        (Given(pretrained=False), 64, "243 training examples"),
+        (config.architecture("resnet", weights="w.npz"), 64, "243 training examples"),
+    ],
+)
+def test_pretrained_networks_have_about_the_resolution_of_their_training(model, expected, why):
+    choice = rules.resolution(model, warm_start(model), 243, 333)
+    assert choice.value == expected
+    assert why in choice.why
 
 
 def test_a_given_resolution_is_kept():

@@ -62,8 +62,8 @@ EPOCHS = {"imagenet": (12, 40), "file": (12, 40), "scratch": (20, 120)}
 BATCH_SIZES = (4, 8, 16, 32)
 UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
-BATCH_BYTES = 4e9
-"""Memory that a batch may take, estimated; that of one image is allowed in any case."""
+MOST_UPDATES = 4
+"""Images without objects, from which little is learned, may add epochs until there are this many times `UPDATES`."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
 
@@ -298,27 +298,21 @@ def image_bytes(task: TaskSettings, model: Architecture, *, num_classes: int, ch
 
 
 def batch_size(count: int, image_bytes: int, parts: int = 1) -> Choice:
-    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch and fits into `BATCH_BYTES`.
+    """Returns a power of two that gives about `UPDATES_PER_EPOCH` updates per epoch and fits into `rules.BATCH_BYTES`.
 
     Args:
         count: number of training images.
         image_bytes: memory of an image.
         parts: number of equal parts of a batch, one of which is in memory at once; the size is a multiple of it.
     """
-    found = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH, parts)
-    each = found.value // parts
-    while each > 1 and each * image_bytes > BATCH_BYTES:
-        each = (each + 1) // 2
-    size = each * parts
-    if size == found.value:
-        return found
-    return Choice(size, f"an image takes about {image_bytes / 1e9:.1f} GB of memory in training")
+    return rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH, divisor=parts, image_bytes=image_bytes, parts=parts)
 
 
 def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice:
-    """Returns the number of epochs for `UPDATES` updates, within `EPOCHS`.
+    """Returns the number of epochs for `UPDATES` updates on the images that count, within `EPOCHS`.
 
-    Batches that are smaller than usual see as many images as usual.
+    Batches that are smaller than usual see as many images as usual. The other images lengthen the training up to
+    `MOST_UPDATES`.
 
     Args:
         count: number of training images that count.
@@ -326,9 +320,17 @@ def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice
         start: where the backbone's weights come from.
         images: number of all training images.
     """
-    usual = rules.batch_size(count, BATCH_SIZES, UPDATES_PER_EPOCH).value
-    number = rules.epochs(count, max(batch_size, usual), start, UPDATES, EPOCHS).value
-    return Choice(number, f"{number * max(1, images // batch_size):,} updates")
+    usual = rules.batch_size(images, BATCH_SIZES, UPDATES_PER_EPOCH).value
+    most = {kind: MOST_UPDATES * number for kind, number in UPDATES.items()}
+    wanted = rules.epochs(count, batch_size, start, UPDATES, EPOCHS, usual=usual)
+    limit = rules.epochs(images, batch_size, start, most, EPOCHS, usual=usual)
+    number = min(wanted.value, limit.value)
+    why = f"{number * max(1, images // batch_size):,} updates"
+    if number < wanted.value:
+        why = f"limited to {why}"
+    if count < images:
+        why = f"{why}; {images - count:,} more images without objects do not count"
+    return Choice(number, why)
 
 
 def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choices:
@@ -353,21 +355,25 @@ def length(epochs: int, task: TaskSettings, *, needs_validation: bool) -> Choice
     }
 
 
-def optimizer(count: int, start: WarmStart) -> Choices:
+def optimizer(count: int, start: WarmStart, images: int) -> Choices:
     """Returns optimizer, learning rate, weight decay and the layers that do not learn, by key of `optimizer`.
 
     Args:
-        count: number of training images.
+        count: number of training images that count.
         start: where the backbone's weights come from.
+        images: number of all training images.
     """
     scratch = start.kind == "scratch"
     why = "good for training from scratch" if scratch else "good for fine-tuning"
+    counted = f"{count:,} training images"
+    if count < images:
+        counted = f"{count:,} training images ({count // 2:,} with objects, of {images:,})"
     if start.kind != "imagenet":
         frozen = rules.frozen(count, start)
     elif count < FEW:
-        frozen = Choice(("stem*", "stage[12]*"), f"{count:,} training images; the first layers hardly change")
+        frozen = Choice(("stem*", "stage[12]*"), f"{counted}; the first layers hardly change")
     else:
-        frozen = Choice((), f"{count:,} training images can train all layers")
+        frozen = Choice((), f"{counted} can train all layers")
     return {
         "name": Choice("adamw", why),
         "learning_rate": Choice(2e-3 if scratch else 1e-3, why),

@@ -73,6 +73,7 @@ class AnnotatedImages:
         longest: largest side of all images, in pixels.
         size: see `LabeledImages`.
         loaded: see `LabeledImages`.
+        divided: number of images, not of their tiles, of which `data.validation_fraction` are held out; 0: none are.
     """
 
     count: int
@@ -88,6 +89,7 @@ class AnnotatedImages:
     longest: int
     size: tuple[int, int] | None
     loaded: int
+    divided: int = 0
 
     def part(self, count: int) -> Self:
         """Returns a random part of them."""
@@ -160,7 +162,9 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         class_images[np.unique(own)] += 1
     if not shown:
         raise UserError(f"{images.name}: no objects to train on")
-    share = _trained_share(data, len(images if images.cropped is None else images.cropped), source)
+    drawn = len(images if images.cropped is None else images.cropped)
+    share = _trained_share(data, drawn, source)
+    divides = data.validation_split is None and data.folds is None and not _validates(data, source)
     trained = len(images if images.grid is None else tiles.trained_on(images, np.arange(len(images)), seed))
     (shorter, longer), classes = np.concatenate(sides).T, np.concatenate(labels)
     square = np.sqrt(shorter * longer)
@@ -184,6 +188,7 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         longest=int(images.sizes.max()),
         size=images.size,
         loaded=_loaded(data, images, source),
+        divided=min(drawn, data.train_examples or drawn) if divides else 0,
     )
 
 

@@ -3,9 +3,9 @@
 A classifier for images with labels, a detector for images with boxes.
 """
 
-import math
 from collections.abc import Collection, Mapping, Set
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tfeff import config
@@ -89,13 +89,14 @@ def choose_for_images(settings: Experiment, kept: Set[str]) -> Choices:
     else:
         resolution = rules.resolution(model, start, counted.count, counted.side)
         network = {**rules.network(model, start), "resolution": resolution}
-    chosen = training_for_images(counted, start, settings.task, settings.optimizer, given)
     side = given.get("model.resolution", network["resolution"].value)
     size = Choice(side, "images are loaded at the network's resolution")
     if getattr(settings.task, "center_crop", None) is not None:
         size = Choice(None, "the network's resolution, with a margin for task.center_crop")
     loading = {**{f"model.{key}": choice for key, choice in network.items()}, "data.image_size": size}
     settled = config.chosen(settings, {key: choice.value for key, choice in loading.items()}, kept)
+    channels = settings.data.channels
+    chosen = training_for_images(counted, settled.model, start, settings.task, settings.optimizer, given, channels)
     return {
         **loading,
         "data.cache": cache(settled.task, settled.data, settled.description.size, counted),
@@ -127,34 +128,60 @@ def cache(task: TaskSettings, data: Data, size: tuple[int, int], counted: Labele
 
 
 def training_for_images(
-    counted: LabeledImages, start: WarmStart, task: TaskSettings, optimizer: Optimizer, given: Mapping[str, Any]
+    counted: LabeledImages,
+    model: Architecture,
+    start: WarmStart,
+    task: TaskSettings,
+    optimizer: Optimizer,
+    given: Mapping[str, Any],
+    channels: int,
 ) -> Choices:
     """Returns how a network is trained on these images, by dotted key.
 
     Args:
         counted: the training images.
+        model: the network.
         start: where the weights come from.
         task: what it is trained for.
         optimizer: section of the config.
         given: values that are set, by dotted key; others follow from them.
+        channels: channels of the images.
+
+    Raises:
+        UserError: a batch needs more images than there are.
     """
-    count, divisor = counted.count, _divisor(task, given)
-    updates, batch_size = rules.UPDATES, rules.batch_size(count, divisor=divisor)
+    count, updates = counted.count, rules.UPDATES
+    sized = partial(rules.batch_size, count, divisor=_divisor(task, given, count))
     if start.kind == "imagenet" and count >= rules.ALL_LAYERS:
         updates = {"imagenet": rules.ALL_UPDATES}
-        batch_size = rules.batch_size(count, rules.ALL_BATCH_SIZES, rules.ALL_UPDATES_PER_EPOCH, divisor)
+        sized = partial(sized, sizes=rules.ALL_BATCH_SIZES, updates=rules.ALL_UPDATES_PER_EPOCH)
     chosen = layers(count, start, task) if optimizer.transfer is None else {}
     patterns = given.get("optimizer.frozen", chosen["optimizer.frozen"].value if chosen else ())
     frozen = "stage*" in patterns and not optimizer.unfreeze
+    image_bytes = rules.image_bytes(model, num_classes=len(counted.class_counts), channels=channels, frozen=frozen)
+    batch_size = sized(image_bytes=image_bytes, parts=given.get("training.accumulation_steps", 1))
+    size, usual = given.get("training.batch_size"), 0
+    if size is None:
+        size, usual = batch_size.value, sized().value
+    epochs = rules.epochs(count, size, start, updates, usual=usual)
+    normalization = rules.freeze_normalization(count, start, frozen=frozen)
+    fixed = frozen or given.get("optimizer.freeze_normalization", normalization.value)
     return {
+        **({} if fixed else _bn_momentum(model, count, size, given.get("training.epochs", epochs.value))),
         "data.class_balanced": rules.class_balanced(counted.imbalance, together=task.images_drawn_together),
         "training.batch_size": batch_size,
-        "training.epochs": rules.epochs(count, given.get("training.batch_size", batch_size.value), start, updates),
+        "training.epochs": epochs,
         "training.precision": rules.precision(count),
         **{f"optimizer.{key}": choice for key, choice in rules.optimizer(start).items()},
-        "optimizer.freeze_normalization": rules.freeze_normalization(count, start, frozen=frozen),
+        "optimizer.freeze_normalization": normalization,
         **chosen,
     }
+
+
+def _bn_momentum(model: Architecture, count: int, batch_size: int, epochs: int) -> Choices:
+    """Returns the momentum of batch normalization, by dotted key, if that of the network does not suffice."""
+    updates = epochs * max(1, count // batch_size)
+    return {f"model.{key}": choice for key, choice in rules.bn_momentum(model, updates).items()}
 
 
 def stored_features(
@@ -177,7 +204,7 @@ def layers(count: int, start: WarmStart, task: TaskSettings) -> Choices:
     """Returns which layers learn, and how fast; with optimizer.transfer=auto, the images' features decide instead."""
     embeds = isinstance(task, EmbeddingSettings)
     return {
-        "optimizer.frozen": rules.frozen(count, start),
+        "optimizer.frozen": rules.frozen(count, start, embeds=embeds),
         "optimizer.learning_rate_factors": rules.learning_rate_factors(start, embeds=embeds),
     }
 
@@ -288,7 +315,7 @@ def trained_for_images(
         counted: the training images of one training.
         kept: keys of other values that are kept.
         by_rules: False: it is trained as the experiment says.
-        pace: share of the epochs that it is trained for.
+        pace: share of the epochs that it is trained for; batch normalization keeps the momentum for all of them.
     """
     given = set_values(config.flatten(base), kept, detects=isinstance(counted, AnnotatedImages))
 
@@ -297,7 +324,8 @@ def trained_for_images(
 
     chosen = dict[str, Any]()
     if by_rules and isinstance(counted, LabeledImages):
-        choices = training_for_images(counted, warm_start(model), task, base.optimizer, given)
+        start, channels = warm_start(model), base.data.channels
+        choices = training_for_images(counted, model, start, task, base.optimizer, given, channels)
         stored = stored_features(choices, task, base.optimizer, base.training, base.data, given)
         chosen = unset({**choices, **stored})
     elif by_rules and isinstance(counted, AnnotatedImages):
@@ -339,9 +367,21 @@ def decays(schedule: Schedule, share: float) -> dict[str, Any]:
     return {}  # which follow the number of epochs
 
 
-def _divisor(task: TaskSettings, given: Mapping[str, Any]) -> int:
-    """Returns what the number of images in a batch has to be a multiple of."""
-    return math.lcm(given.get("training.accumulation_steps", 1), task.images_drawn_together or 1)
+def _divisor(task: TaskSettings, given: Mapping[str, Any], count: int) -> int:
+    """Returns what the number of images in a batch has to be a multiple of.
+
+    Raises:
+        UserError: there are fewer training images, and no batch size is set.
+    """
+    parts: int = given.get("training.accumulation_steps", 1)
+    together = task.images_drawn_together or 1
+    if parts * together > count and "training.batch_size" not in given:
+        key = "training.accumulation_steps" if parts > 1 else "task.images_per_class"
+        raise UserError(
+            f"config: {key} is too large: a batch has at least {parts * together} images, more than the {count:,} to "
+            "train on"
+        )
+    return parts * together
 
 
 def training_for_boxes(
@@ -362,20 +402,21 @@ def training_for_boxes(
     """
     start, num_classes = warm_start(model), len(counted.class_images)
     image_bytes = dense.image_bytes(task, model, num_classes=num_classes, channels=channels)
-    # Of images without objects, at most as many as of others count: from most of them, little is learned.
+    # Of images without objects, at most as many as of others count for the epochs: from most, little is learned.
     count = min(counted.count, 2 * counted.shown)
-    batch_size = dense.batch_size(count, image_bytes, _divisor(task, given))
-    if count < counted.count:
-        why = f"{batch_size.why}; {counted.count - count:,} more images without objects do not count"
-        batch_size = replace(batch_size, why=why)
-    epochs = dense.epochs(count, given.get("training.batch_size", batch_size.value), start, counted.count)
-    length = dense.length(given.get("training.epochs", epochs.value), task, needs_validation=needs_validation)
+    batch_size = dense.batch_size(counted.count, image_bytes, _divisor(task, given, counted.count))
+    size = given.get("training.batch_size", batch_size.value)
+    epochs = dense.epochs(count, size, start, counted.count)
+    whole = given.get("training.epochs", epochs.value)
+    length = dense.length(whole, task, needs_validation=needs_validation)
+    fixed = given.get("optimizer.freeze_normalization", False)
     return {
+        **({} if fixed else _bn_momentum(model, counted.count, size, whole)),
         "training.batch_size": batch_size,
         **length,
         "training.epochs": epochs,
         "training.precision": rules.precision(counted.count),
-        **{f"optimizer.{key}": choice for key, choice in dense.optimizer(count, start).items()},
+        **{f"optimizer.{key}": choice for key, choice in dense.optimizer(count, start, counted.count).items()},
     }
 
 
@@ -409,11 +450,15 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     """Returns the values that depend on the images, and on what is set with --config.KEY=VALUE, which is kept."""
     model, run = settings.model, starting.run_of(settings.model.weights)
     # A run to start from, also a backbone of crops, may have been trained on images that would be held out.
-    splits = {}
+    splits = dict[str, Choice]()
     if run is None and not isinstance(settings.task, RCNNSettings):
         splits = _trainval(settings.data, settings.seed, kept)
     settings = config.replaced(settings, {key: choice.value for key, choice in splits.items()})
     counted = annotated_images(settings.data, settings.seed)
+    if held_out := _held_out(settings.data, counted.divided, kept):
+        splits |= held_out
+        settings = config.replaced(settings, {key: choice.value for key, choice in held_out.items()})
+        counted = annotated_images(settings.data, settings.seed)
     cuts = kept.isdisjoint({"data.tile", "data.tile_overlap", "data.unlabeled"}) and not settings.data.reduced_decoding
     if cuts and settings.task.TILES:
         cut, side = dict[str, Choice](), model.resolution if "model.resolution" in kept else dense.MOST_PIXELS
@@ -427,7 +472,7 @@ def choose_for_boxes(settings: Experiment, kept: Set[str]) -> Choices:
     given = {key: value for key, value in config.flatten(settings).items() if key in kept}
     published = starting.published(settings.task) if model.weights == "coco" else {}
     if isinstance(settings.task, RCNNSettings):
-        return _for_regions(settings, counted, run, kept)
+        return splits | _for_regions(settings, counted, run, kept)
     start, detector = warm_start(model), dict[str, Choice]()
     if "task.name" not in kept:
         detector["task.name"] = dense.DETECTOR
@@ -497,7 +542,30 @@ def _trainval(data: Data, seed: int, kept: Set[str]) -> dict[str, Choice]:
     return {"data.train_split": Choice("trainval", why)}
 
 
-def _for_regions(settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]) -> Choices:
+def _held_out(data: Data, count: int, kept: Set[str]) -> dict[str, Choice]:
+    """Returns the share that is held out of so few images that `HELD_OUT` would be none of them, by dotted key.
+
+    Args:
+        data: section of the config.
+        count: number of images that are divided; 0: none are.
+        kept: dotted keys of an experiment that are set.
+
+    Raises:
+        UserError: there is a single image.
+    """
+    if count == 0 or round(HELD_OUT * count) > 0 or "data.validation_fraction" in kept:
+        return {}
+    if count == 1:
+        raise UserError(
+            f"{data.source}: there is a single image to train on; add some, because a detector's score threshold is "
+            "chosen on others, or set data.validation_fraction=0"
+        )
+    return {"data.validation_fraction": Choice(round(1 / count, 2), f"one of {count} images")}
+
+
+def _for_regions(
+    settings: Experiment, counted: AnnotatedImages, run: Experiment | None, kept: Set[str]
+) -> dict[str, Choice]:
     """Returns the choices for an R-CNN."""
     source, why = settings.data.source, "R-CNN trains a classifier of regions"
     plain = config.replaced(boxes(source).base, {"task.name": settings.task.name})

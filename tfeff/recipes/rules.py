@@ -13,6 +13,7 @@ from tfeff.config import Choice, Choices, ClassificationSettings, Data, Optimize
 from tfeff.errors import UserError
 from tfeff.execution import workers
 from tfeff.networks import Architecture, architecture
+from tfeff.networks.backbones.convnext import ConvNeXt
 from tfeff.networks.backbones.given import Given
 from tfeff.networks.backbones.preset import Preset
 from tfeff.networks.catalog import published
@@ -85,6 +86,10 @@ DOWNLOADED = "efficientnet-b0"
 """The network whose weights are downloaded if the wanted one's are not installed."""
 NETWORK = "efficientnet-lite0"
 """The network of the recipes, replaced by a small ResNet if no ImageNet weights can be had."""
+UNPUBLISHED = "resnet"
+"""The small ResNet; all other networks have published weights or at least a published resolution."""
+USUAL_RESOLUTION = 224
+"""Pixels with which most networks are trained on ImageNet."""
 UPDATES = {"imagenet": 150, "file": 500, "scratch": 1000}
 """Updates that a training should have, by warm start."""
 EPOCHS = {"imagenet": (5, 30), "file": (10, 50), "scratch": (20, 100)}
@@ -108,6 +113,12 @@ HEADS = {
     "convnext": ("head_norm*",),
 }
 """Layers between the last stage and the classifier, by the beginning of the network's name."""
+AFTER_POOLING = ("head_hidden*", "head_norm*")
+"""Those of them that embedders lack."""
+BATCH_BYTES = 4e9
+"""Memory that a batch may take, estimated; that of one image is allowed in any case."""
+REMAINING, LEAST_MOMENTUM = 0.01, 0.9
+"""Share of the initial batch statistics that may remain at the end of a training, and the least momentum for that."""
 MEMORY_BYTES = 2e9
 """Decoded images are kept in memory up to this size."""
 IMBALANCE = 3.0
@@ -129,14 +140,15 @@ def network(model: Architecture, start: WarmStart) -> Choices:
     if model.name != NETWORK:
         return choices
     why = "without ImageNet weights, a small network learns more from few images"
-    return choices | {"name": Choice("resnet", why)}
+    return choices | {"name": Choice(UNPUBLISHED, why)}
 
 
 def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> Choice:
     """Returns the side of a classifier's input, in pixels.
 
     Weights of ImageNet were trained on random crops, in which objects are larger than in whole images. A larger input
-    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423).
+    makes up for that (Touvron et al., "Fixing the train-test resolution discrepancy", arXiv:1906.06423). Plain files
+    are taken for those of the published network, except for the small ResNet, which is not published.
 
     Args:
         model: what the config asks for.
@@ -146,10 +158,18 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
     """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    pretrained = start.kind == "imagenet" or (isinstance(model, Preset) and start.kind == "file")
+    name = start.network or model.name
+    pretrained = start.kind == "imagenet" or (start.kind == "file" and name != UNPUBLISHED)
     if pretrained:
-        trained = architecture(start.network or model.name).resolution
-        wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above that of these weights, {trained}"
+        trained = architecture(name).resolution
+        why = f"a seventh above that of these weights, {trained}"
+        if not trained:  # a backbone that is given in Python and takes images of any size
+            trained, why = USUAL_RESOLUTION, f"a seventh above {USUAL_RESOLUTION}, with which most networks are trained"
+        elif start.kind == "file" and not isinstance(model, Given):
+            why = (
+                f"a seventh above that of the published {name}, {trained}; set another one if these weights had another"
+            )
+        wanted = round(trained * 8 / 7 / 32) * 32
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.
@@ -166,8 +186,12 @@ def cache(count: int, pixels: int, channels: int) -> Choice:
         channels: 1 or 3.
     """
     total = count * pixels * channels
-    text = f"{total / 1e9:.1f} GB" if total >= 1e8 else f"{total / 1e6:.0f} MB"
-    return Choice("memory" if total <= MEMORY_BYTES else "none", f"decoded, the images take {text}")
+    return Choice("memory" if total <= MEMORY_BYTES else "none", f"decoded, the images take {_size(total)}")
+
+
+def _size(total: int) -> str:
+    """Returns a number of bytes in words."""
+    return f"{total / 1e9:.1f} GB" if total >= 1e8 else f"{total / 1e6:.0f} MB"
 
 
 def class_balanced(imbalance: float, *, together: int | None = None) -> Choice:
@@ -182,15 +206,55 @@ def class_balanced(imbalance: float, *, together: int | None = None) -> Choice:
     return Choice(imbalance >= IMBALANCE, f"the largest class has {imbalance:.1f} times the images of the smallest")
 
 
-def batch_size(
-    count: int, sizes: Sequence[int] = BATCH_SIZES, updates: int = UPDATES_PER_EPOCH, divisor: int = 1
-) -> Choice:
-    """Returns one of the sizes that gives about so many updates per epoch, for `count` training images.
+def image_bytes(model: Architecture, *, num_classes: int, channels: int, frozen: bool) -> int:
+    """Returns the memory of an image in training, estimated; 0 if the cost of an own backbone is unknown.
 
-    It is rounded up to a multiple of `divisor`.
+    Args:
+        model: the network.
+        num_classes: number of classes.
+        channels: channels of the images.
+        frozen: whether only layers after the backbone are trained, so that its maps are not kept.
+
+    Raises:
+        UserError: the network cannot be built.
+    """
+    from tfeff import models
+
+    try:
+        cost = models.estimate(model, num_classes=num_classes, channels=channels)
+    except UserError:
+        if isinstance(model, Given):
+            return 0
+        raise
+    return cost.peak_bytes if frozen else cost.training_peak_bytes
+
+
+def batch_size(
+    count: int,
+    sizes: Sequence[int] = BATCH_SIZES,
+    updates: int = UPDATES_PER_EPOCH,
+    *,
+    divisor: int = 1,
+    image_bytes: int = 0,
+    parts: int = 1,
+) -> Choice:
+    """Returns one of the sizes, that gives about so many updates per epoch and fits into `BATCH_BYTES`.
+
+    Args:
+        count: number of training images.
+        sizes: possible sizes, ascending.
+        updates: least updates per epoch, except with the smallest size.
+        divisor: the size is rounded down to a multiple of it, but not to 0.
+        image_bytes: memory of an image in training; 0: all sizes fit.
+        parts: number of equal parts of a batch, one of which is in memory at once.
     """
     possible = [size for size in sizes if size * updates <= count]
-    size = divisor * math.ceil(min(possible[-1] if possible else sizes[0], count) / divisor)
+    wanted = multiple = max(1, min(possible[-1] if possible else sizes[0], count) // divisor)
+    while multiple > 1 and multiple * divisor // parts * image_bytes > BATCH_BYTES:
+        multiple = (multiple + 1) // 2
+    size = multiple * divisor
+    if multiple < wanted:
+        return Choice(size, f"an image takes about {_size(image_bytes)} of memory in training")
     return Choice(size, f"{count:,} training examples: {count // size:,} updates per epoch")
 
 
@@ -200,12 +264,41 @@ def epochs(
     start: WarmStart,
     updates: Mapping[str, int] = UPDATES,
     limits: Mapping[str, tuple[int, int]] = EPOCHS,
+    *,
+    usual: int = 0,
 ) -> Choice:
-    """Returns the epochs for so many updates with `count` training images, within limits; both by kind of start."""
+    """Returns the epochs for so many updates, within limits.
+
+    Args:
+        count: number of training images.
+        batch_size: images in a batch.
+        start: the warm start.
+        updates: updates that a training should have, by kind of start.
+        limits: least and most epochs, by kind of start.
+        usual: smaller batches see as many images as batches of this size.
+    """
     least, most = limits[start.kind]
-    per_epoch = max(1, count // batch_size)
+    per_epoch = max(1, count // max(batch_size, usual))
     number = min(most, max(least, math.ceil(updates[start.kind] / per_epoch)))
-    return Choice(number, f"{number * per_epoch:,} updates")
+    return Choice(number, f"{number * max(1, count // batch_size):,} updates")
+
+
+def bn_momentum(model: Architecture, updates: int) -> Choices:
+    """Returns the momentum of batch normalization, by key of the section `model`; none if that of the network suffices.
+
+    Moving statistics start as 0 and 1, or as those of the weights, of which momentum^n remains after n updates.
+
+    Args:
+        model: the network.
+        updates: number of updates of the training.
+    """
+    normalized = getattr(model, "batch_norm", True) and not isinstance(model, (Given, ConvNeXt))
+    momentum = max(LEAST_MOMENTUM, math.floor(1000 * REMAINING ** (1 / updates)) / 1000)
+    if not normalized or model.bn_momentum <= momentum:
+        return {}
+    remaining = model.bn_momentum**updates
+    why = f"{model.bn_momentum:g} keeps {remaining:.0%} of the initial statistics in {updates:,} updates"
+    return {"bn_momentum": Choice(momentum, why)}
 
 
 def precision(count: int) -> Choice:
@@ -215,15 +308,24 @@ def precision(count: int) -> Choice:
     return Choice("auto", "mixed precision, if it is faster here")
 
 
-def frozen(count: int, start: WarmStart) -> Choice:
-    """Returns patterns of the variables that are not trained, with `count` training images."""
+def frozen(count: int, start: WarmStart, *, embeds: bool = False) -> Choice:
+    """Returns patterns of the variables that are not trained.
+
+    Args:
+        count: number of training images.
+        start: the warm start.
+        embeds: whether the network is an embedder, not a classifier.
+    """
     if start.kind != "imagenet":
         return Choice((), "all layers have to learn" if start.kind == "scratch" else "the weights are not ImageNet's")
     if count >= ALL_LAYERS:
         return Choice((), f"{count:,} training examples are enough to train all layers")
     network = start.network or ""
     head = next((layers for name, layers in HEADS.items() if network.startswith(name)), ())
-    return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the classifier")
+    if embeds:
+        head = tuple(each for each in head if each not in AFTER_POOLING)
+    layer = "layer of the vector" if embeds else "classifier"
+    return Choice(("stem*", "stage*", *head), f"{count:,} training examples suffice for the {layer}")
 
 
 def feature_variants(task: TaskSettings, optimizer: Optimizer, training: Training, data: Data, epochs: int) -> Choice:
@@ -322,7 +424,7 @@ def region_resolution(model: Architecture, chosen: str) -> Choice:
     """
     if model.resolution != architecture(model.name).resolution:
         return Choice(model.resolution, "as you set")
-    if chosen == "resnet":
+    if chosen == UNPUBLISHED:
         return Choice(48, "a small network with 6 x 6 features")
     return Choice(96, "the smallest input with 3 x 3 features")
 

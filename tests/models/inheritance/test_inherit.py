@@ -190,6 +190,19 @@ def test_smaller_networks_are_closer_than_unfitted_ones(name, options, smaller):
     assert all(each < 1 for each in report.errors.values())
 
 
+def test_channels_whose_layer_scale_is_zero_stay_finite():
+    """As in blocks that inheritance added, and that were frozen."""
+    options = {"resolution": 32, "stage_blocks": (1, 2, 1, 1)}
+    source = trained_like("convnext-tiny", width=8, **options)
+    source.get_layer("stage2_block1_layer_scale").gamma.assign(np.arange(16) % 2)
+    source.get_layer("stage2_block2_layer_scale").gamma.assign(np.zeros(16))
+    target = models.build("convnext-tiny", width=6, num_classes=CLASSES, **options)
+    images = images_for(source, 16)
+    report = models.inherit(source, target, images)
+    assert all(np.isfinite(weight).all() for weight in target.weights)
+    assert all(error < 0.5 for error in report.errors.values())
+
+
 @pytest.mark.slow
 def test_batch_normalization_computes_in_training_what_it_computes_at_inference():
     options = FAMILIES["efficientnet-lite0"]

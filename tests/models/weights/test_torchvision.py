@@ -235,3 +235,16 @@ def test_a_gray_network_computes_what_the_color_network_does(tmp_path, monkeypat
         np.asarray(end(x))[:, 4:-4, 4:-4] for end, x in zip(ends, (np.repeat(pixels, 3, -1), pixels), strict=True)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_gray_file_keeps_the_scale_of_its_kernels(tmp_path, monkeypatch) -> None:
+    """Torchvision's statistics have three channels; a gray network was trained with their means."""
+    options = {"resolution": 64, "stage_blocks": (1, 1, 1, 1), "width": 8, "num_classes": 3, "channels": 1}
+    network = models.build("resnet50-v1.5", std=(30,), **options)
+    width = network.get_layer("stem_conv").filters
+    kernel = np.random.default_rng(0).random((width, 1, 7, 7), np.float32)
+    state = {"conv1.weight": kernel, "layer1.0.conv1.weight": np.zeros((8, width, 1, 1), np.float32)}
+    monkeypatch.setattr(loading, "read_state_dict", lambda path: state)
+    models.load_weights(network, tmp_path / "weights.pth")
+    expected = kernel.transpose(2, 3, 1, 0) * 30 / np.mean([58.395, 57.12, 57.375])
+    np.testing.assert_allclose(network.get_layer("stem_conv").kernel, expected, rtol=1e-5)

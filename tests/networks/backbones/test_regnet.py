@@ -11,8 +11,8 @@ from tfeff import models
 from tfeff.errors import UserError
 from tfeff.models.weights import torchvision
 
-# Of torchvision's metadata: parameters, billions of multiply-adds. Of its constructors (and of the paper's models):
-# depth, w_0, w_a, w_m and group width.
+# Of torchvision's metadata: parameters, billions of multiply-adds. Of its constructors (and of the paper's models,
+# except for Y-128GF): depth, w_0, w_a, w_m and group width.
 PUBLISHED = {
     "regnet-x-400mf": ((5_495_976, 0.4), (22, 24, 24.48, 2.54, 16)),
     "regnet-x-800mf": ((7_259_656, 0.8), (16, 56, 35.73, 2.28, 16)),

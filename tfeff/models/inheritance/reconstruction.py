@@ -269,7 +269,8 @@ class _Fitting:
             others = self._others(self._names[place])
             y = y - np.sum([sampling.values_at(ours[each], positions) for each in others], axis=0)
         if ending is not None and ending.scale is not None:
-            y = y / array(segment.nodes[ending.scale].layer.gamma)
+            gamma = array(segment.nodes[ending.scale].layer.gamma)  # 0 in channels that the branch does not change
+            y = np.divide(y, gamma, out=np.zeros_like(y), where=gamma != 0)
         found: np.ndarray = y.astype(np.float32)
         return found
 

@@ -295,18 +295,18 @@ def adopt_preprocessing(
         layer.offset = [-m * scale for m, scale in zip(mean_here, layer.scale, strict=True)]
         model.train_function = model.test_function = model.predict_function = None
     alike = kernel is not None and kernel.ndim == 4 and (*kernel.shape[:2], kernel.shape[3]) == (*shape[:2], *shape[3:])
-    if kernel is not None and alike and kernel.shape[2] in (len(std), 1):
-        if channels == 1 and len(mean) == kernel.shape[2]:
-            steps = (np.mean(mean) - np.asarray(mean)) / np.asarray(std)
+    if kernel is not None and alike and kernel.shape[2] in (1, 3):
+        if channels > 1:  # a gray network's kernel is summed after it is scaled, in `assign`
+            kernel = _for_channels(kernel, channels)
+        ours, theirs, centers = (np.asarray(per_channel(each, kernel.shape[2])) for each in (own_std, std, mean))
+        if channels == 1:
+            steps = (centers.mean() - centers) / theirs
             shift = (kernel.sum(axis=(0, 1)) * steps[:, None]).sum(axis=0)
             for path, sign in (("stem_conv/bias", 1), ("stem_conv_bn/moving_mean", -1)):
                 if path in arrays:
                     arrays[path] = (arrays[path] + sign * shift).astype(arrays[path].dtype)
                     break
-        if channels > 1:  # a gray network's kernel is summed after it is scaled, in `assign`
-            kernel = _for_channels(kernel, channels)
-        own = np.asarray(own_std if len(own_std) == kernel.shape[2] else own_std[:1] * kernel.shape[2])
-        arrays["stem_conv/kernel"] = (kernel * (own / np.asarray(std))[:, None]).astype(kernel.dtype)
+        arrays["stem_conv/kernel"] = (kernel * (ours / theirs)[:, None]).astype(kernel.dtype)
 
 
 def _read(model: keras.Model, path: Path, classes: Classes | None) -> keras.Model | dict[str, np.ndarray]:

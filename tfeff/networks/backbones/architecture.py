@@ -271,10 +271,19 @@ ACTIVATIONS = (
 """Names of Keras' activations that act on single values."""
 
 
-def check_activation(activation: object) -> None:
-    """Raises UserError for a name that is no activation of Keras. A function, which Python can pass, is accepted."""
+ALIASES = {"hard_swish": "hard_silu", "swish": "silu"}
+"""Other names of some of them, with Keras' own."""
+
+
+def known_activation(activation: str) -> str:
+    """Returns Keras' own name of an activation. A function, which Python can pass, is returned as it is.
+
+    Raises:
+        UserError: Keras has no activation of this name.
+    """
     if isinstance(activation, str) and activation not in ACTIVATIONS:
         raise UserError(f"activation {activation!r}: {nearest(activation, ACTIVATIONS)}")
+    return ALIASES.get(activation, activation)
 
 
 def check_channels(channels: object) -> None:

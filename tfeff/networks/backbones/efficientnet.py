@@ -12,9 +12,9 @@ from tfeff.networks.backbones.architecture import (
     Architecture,
     FeatureMaps,
     by_name,
-    check_activation,
     check_squeeze,
     check_survival,
+    known_activation,
 )
 from tfeff.networks.blocks import INITIALIZER, Stage, inverted_residual_stages, squeeze_inputs
 from tfeff.networks.layers import FeatureMap, Layers
@@ -58,7 +58,7 @@ class EfficientNet(Architecture):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_activation(self.activation)
+        object.__setattr__(self, "activation", known_activation(self.activation))
         check_survival(self.survival_probability)
         check_squeeze(self.squeeze_ratio)
 

@@ -1,8 +1,9 @@
 """RegNetX and RegNetY.
 
-Radosavovic et al., "Designing Network Design Spaces" (arXiv:2003.13678), section 5: tables 6 and 7 of the appendix.
-Residual bottleneck blocks without a bottleneck, whose 3x3 convolution has groups of one width; Y adds
-squeeze-and-excitation. Padding and epsilon are those of torchvision, so that its weights can be loaded.
+Radosavovic et al., "Designing Network Design Spaces" (arXiv:2003.13678), section 5. Residual bottleneck blocks without
+a bottleneck, whose 3x3 convolution has groups of one width; Y adds squeeze-and-excitation. Sizes, padding and epsilon
+are those of torchvision, so that its weights can be loaded: the widths of Y-800MF and Y-8GF differ from the paper's,
+which has no Y-128GF.
 """
 
 from dataclasses import dataclass

@@ -17,11 +17,11 @@ from tfeff.networks.backbones.architecture import (
     Architecture,
     Graph,
     check_above_zero,
-    check_activation,
     check_channels,
     check_integer,
     check_momentum,
     differing_field,
+    known_activation,
     level_numbers,
     require_levels,
 )
@@ -91,7 +91,7 @@ class Detector(ABC):
         check_integer("head_repeats", self.head_repeats, minimum=0)
         check_above_zero(self, "neck_width_coefficient", "neck_depth_coefficient", "bn_epsilon")
         check_momentum(self.bn_momentum)
-        check_activation(self.activation)
+        object.__setattr__(self, "activation", known_activation(self.activation))
         object.__setattr__(self, "levels", tuple(f"P{number}" for number in level_numbers(self.levels)))
         _ = self.described_neck
 
