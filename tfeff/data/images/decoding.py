@@ -211,7 +211,10 @@ def _rgb(image: Image.Image, transparent: bool, name: str) -> np.ndarray:
             raise UserError(
                 f"{name}: has samples from {least} to {most}, beyond 0 to 65535; convert it to 8 or 16 bits"
             )
-        return (samples >> 8).astype(np.uint8)[..., None]
+        levels = (samples >> 8).astype(np.uint8)
+        if transparent:
+            levels[samples == image.info["transparency"]] = 255
+        return levels[..., None]
     if transparent:
         return _composed(np.asarray(image.convert("RGBA")))
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
