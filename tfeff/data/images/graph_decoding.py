@@ -52,9 +52,7 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     header = tf.strings.length(encoded) > _COLOR_TYPE
 
     def starts(place: int, text: str) -> tf.Tensor:
-        return tf.cond(
-            header, lambda: tf.strings.substr(encoded, place, len(text)) == text, lambda: tf.constant(False)
-        )
+        return tf.cond(header, lambda: tf.strings.substr(encoded, place, len(text)) == text, lambda: tf.constant(False))
 
     def decode_third() -> tf.Tensor:
         return tf.cond(starts(0, "RIFF"), lambda: _decode_webp(encoded), lambda: _decode_rest(encoded))
