@@ -130,7 +130,8 @@ class Data(Section):
     augment_on_device: bool = False
     """Copy training images that are cached in one size to the device as uint8, a quarter of the bytes, and augment and
     resize them there, for a GPU that waits for the CPU. For images with one label; pixels differ from those made by the
-    CPU by up to 0.1 of 255 levels."""
+    CPU by up to 0.1 of 255 levels. AutoAugment and RandAugment round these and have thresholds: with them, fewer than
+    one pixel in a thousand differs by more, mostly by 1 level, but by up to 16 where levels are posterized."""
     corrupt_images: Literal["error", "skip"] = "error"
     """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
     on_defect: Literal["report", "stop"] = "report"
