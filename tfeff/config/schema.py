@@ -123,7 +123,8 @@ class Data(Section):
     of them."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`). Processes
-    that read the same images share a `disk` cache: one of them decodes, and the others wait."""
+    that read the same images share a `disk` cache: one of them decodes, and the others wait. R-CNN, which cuts
+    regions from whole images, keeps none."""
     cache_directory: str | None = None
     """Directory of the `disk` cache. For images that are not kept, the directory of the list of those that cannot be
     decoded; None: the workdir."""
@@ -467,10 +468,10 @@ class Experiment(Section):
                 "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "
                 "temperature scaling need validation images",
             )
+        if self.task.CUTS_REGIONS:
+            self._check_whole_images()
         if self.data.image_size == "original" and not self.task.keeps_image_sizes:
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
-        if self.data.reduced_decoding and self.task.CUTS_REGIONS:
-            self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
         if self.data.reduced_decoding and self.data.source.startswith("crops:"):
             self.data.wrong("reduced_decoding", "false: crops are cut from whole images")
         if self.data.reduced_decoding and self.data.tile is not None:
@@ -495,6 +496,16 @@ class Experiment(Section):
         own = self.model.starts_trained or isinstance(self.model, Preset)
         if own and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": trained networks and presets come with their own normalization')
+
+    def _check_whole_images(self) -> None:
+        """Refuses what images that are neither resized nor kept do not obey; `memory` is the default, and tolerated."""
+        why = f"task.name={self.task.name} cuts regions from whole images"
+        if self.data.image_size is not None:
+            self.data.wrong("image_size", f"none: {why}")
+        if self.data.reduced_decoding:
+            self.data.wrong("reduced_decoding", f"false: {why}")
+        if self.data.cache == "disk":
+            self.data.wrong("cache", f'"none": {why} and does not keep them')
 
     def _check_preprocessing(self) -> None:
         """Refuses own statistics where those of the weights are used; runs are compared where training begins."""
