@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
+from tfeff.data.augment.annotated_image import WHOLE, AnnotatedImage, clipped
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.errors import UserError
 
@@ -141,7 +141,7 @@ class GivenAugmentation:
             for (image, rng), box in zip(_each(images, of), boxes, strict=True):
                 new, (raw,) = self._both(image, box[None] * sides, rng)
                 inside = np.clip(raw, 0, sides)
-                kept = _area(inside) > 0 and _area(inside) >= min_share * _area(raw)
+                kept = _area(inside) > 0 and _area(inside) >= min(min_share, WHOLE) * _area(raw)
                 varied.append(new if kept else image)
                 moved.append(inside / sides if kept else box)
             return np.stack(varied), np.stack(moved).astype(np.float32)
