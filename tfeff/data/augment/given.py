@@ -169,7 +169,10 @@ class GivenAugmentation:
                 f"augment={self.name}: returned an image of shape {np.shape(varied)}; it should have that of its "
                 f"argument, {image.shape}"
             )
-        return np.clip(np.asarray(varied, np.float32), 0.0, 255.0)
+        pixels = np.asarray(varied, np.float32)
+        if not np.isfinite(pixels).all():
+            raise UserError(f"augment={self.name}: returned an image with values that are not finite (NaN or infinity)")
+        return np.clip(pixels, 0.0, 255.0)
 
 
 def _numpy(vary: Callable[..., Any], images: tf.Tensor, draws: Draws, *boxes: tf.Tensor) -> Any:
