@@ -86,10 +86,20 @@ def test_errors_of_how_images_are_cropped(assignments, words):
     assert words in str(error.value)
 
 
-def test_whole_images_from_which_regions_are_cut_are_not_reduced():
-    settings = config.Experiment(task=config.RCNNSettings())
-    with pytest.raises(UserError, match=r"data.reduced_decoding is True; it should be false: task.name=rcnn cuts"):
-        config.override(settings, ["data.reduced_decoding=true"])
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (["data.reduced_decoding=true"], "data.reduced_decoding is True; it should be false"),
+        (["data.image_size=512"], "data.image_size is 512; it should be none"),
+        (["data.image_size=original"], "data.image_size is 'original'; it should be none"),
+        (["data.cache=disk", "data.cache_directory=/tmp"], "data.cache is 'disk'; it should be \"none\""),
+    ],
+)
+def test_whole_images_from_which_regions_are_cut_are_neither_reduced_nor_kept(assignments, words):
+    settings = config.override(config.Experiment(task=config.RCNNSettings()), ["data.cache=none"])
+    with pytest.raises(UserError) as error:
+        config.override(settings, assignments)
+    assert f"{words}: task.name=rcnn cuts regions from whole images" in str(error.value)
 
 
 def test_whole_images_from_which_crops_are_cut_are_not_reduced():

@@ -123,14 +123,16 @@ class Data(Section):
     of them."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Keep decoded images in memory or in a memory-mapped file (`disk`), or decode them every time (`none`). Processes
-    that read the same images share a `disk` cache: one of them decodes, and the others wait."""
+    that read the same images share a `disk` cache: one of them decodes, and the others wait. R-CNN, which cuts
+    regions from whole images, keeps none."""
     cache_directory: str | None = None
     """Directory of the `disk` cache. For images that are not kept, the directory of the list of those that cannot be
     decoded; None: the workdir."""
     augment_on_device: bool = False
     """Copy training images that are cached in one size to the device as uint8, a quarter of the bytes, and augment and
     resize them there, for a GPU that waits for the CPU. For images with one label; pixels differ from those made by the
-    CPU by up to 0.1 of 255 levels."""
+    CPU by up to 0.1 of 255 levels. AutoAugment and RandAugment round these and have thresholds: with them, fewer than
+    one pixel in a thousand differs by more, mostly by 1 level, but by up to 16 where levels are posterized."""
     corrupt_images: Literal["error", "skip"] = "error"
     """What to do with images that cannot be decoded: stop with an error that lists them, or skip them."""
     on_defect: Literal["report", "stop"] = "report"
@@ -466,10 +468,10 @@ class Experiment(Section):
                 "above 0 (or set data.validation_split): early stopping, keep=best, the plateau schedule and "
                 "temperature scaling need validation images",
             )
+        if self.task.CUTS_REGIONS:
+            self._check_whole_images()
         if self.data.image_size == "original" and not self.task.keeps_image_sizes:
             self.data.wrong("image_size", "a number of pixels; only task.center_crop keeps the sizes of images")
-        if self.data.reduced_decoding and self.task.CUTS_REGIONS:
-            self.data.wrong("reduced_decoding", f"false: task.name={self.task.name} cuts regions from whole images")
         if self.data.reduced_decoding and self.data.source.startswith("crops:"):
             self.data.wrong("reduced_decoding", "false: crops are cut from whole images")
         if self.data.reduced_decoding and self.data.tile is not None:
@@ -494,6 +496,16 @@ class Experiment(Section):
         own = self.model.starts_trained or isinstance(self.model, Preset)
         if own and self.data.normalization == "dataset":
             self.data.wrong("normalization", '"family": trained networks and presets come with their own normalization')
+
+    def _check_whole_images(self) -> None:
+        """Refuses what images that are neither resized nor kept do not obey; `memory` is the default, and tolerated."""
+        why = f"task.name={self.task.name} cuts regions from whole images"
+        if self.data.image_size is not None:
+            self.data.wrong("image_size", f"none: {why}")
+        if self.data.reduced_decoding:
+            self.data.wrong("reduced_decoding", f"false: {why}")
+        if self.data.cache == "disk":
+            self.data.wrong("cache", f'"none": {why} and does not keep them')
 
     def _check_preprocessing(self) -> None:
         """Refuses own statistics where those of the weights are used; runs are compared where training begins."""

@@ -13,6 +13,15 @@ from tfeff.data.augment.policy import BoxAugmentation
 FLIPS = {"": (1, 1), "horizontal": (1, -1), "vertical": (-1, 1), "both": (-1, -1)}
 
 
+def test_whole_objects_at_the_border_are_not_cut_by_rounding():
+    augmentation, labels = BoxAugmentation(min_share=1.0), tf.zeros(1, tf.int32)
+    fit = traced(lambda image, draws: box_geometry.fit(image, (100, 300), augmentation, draws, stretch=True))
+    for height in range(20, 120):
+        box = tf.constant([[height - 3, 10, height, 20]], tf.float32)
+        image = annotated(tf.zeros((height, 32, 3)), box, labels)
+        assert fit(image, 0).difficult.numpy().tolist() == [False], height
+
+
 def test_boxes_follow_flips_and_a_second_flip_restores_them():
     augmentation = BoxAugmentation(horizontal_flip=True, vertical_flip=True)
     flip = traced(lambda image, draws: box_geometry.flip(image, augmentation, draws))

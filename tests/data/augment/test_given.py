@@ -127,6 +127,8 @@ def test_an_image_that_would_lose_its_only_object_stays():
     [
         (lambda image, rng: image[1:], r"augment=own: returned an image of shape \(7, 10, 3\)"),
         (lambda image, rng: None, r"augment=own: returned an image of shape \(\)"),
+        (lambda image, rng: image * np.nan, r"augment=own: returned an image with values that are not finite"),
+        (lambda image, rng: image + np.inf, r"augment=own: returned an image with values that are not finite"),
     ],
 )
 def test_wrong_results_are_reported(function, message):

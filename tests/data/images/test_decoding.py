@@ -72,6 +72,19 @@ def test_sixteen_bits_lose_their_lower_byte(scene):
     assert np.array_equal(pixels, np.repeat(scene[..., :1], 3, axis=-1))
 
 
+def test_gray_pixels_are_the_luma_of_rgb_pixels_as_in_exported_models(scene):
+    transparent = np.concatenate([scene, scene[::-1, :, :1]], axis=-1)
+    pictures = [Image.fromarray(scene).convert(mode) for mode in ("RGB", "L", "P", "1", "I;16", "YCbCr")]
+    for picture in (*pictures, Image.fromarray(transparent), Image.fromarray(transparent).convert("LA")):
+        content = encoded(picture, "TIFF")
+        gray, color = decoding.decode(content, "x", channels=1), decoding.decode(content, "x")
+        assert gray.shape == (HEIGHT, WIDTH, 1)
+        assert np.array_equal(gray, decoding.luma(color)), picture.mode
+    levels = np.arange(256, dtype=np.uint8)[::5]
+    colors = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(len(levels), -1, 3)
+    assert np.array_equal(decoding.luma(colors), graph_decoding.luma(tf.constant(colors)))
+
+
 def test_one_bit_is_black_and_white(scene):
     bits = scene[..., 0] > 100
     pixels = decoding.decode(encoded(Image.fromarray(bits), "PNG"), "x")
@@ -221,20 +234,21 @@ def test_headers_of_files_are_those_of_their_contents(scene, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_large_images_are_not_kept_in_memory_several_times(tmp_path):
+@pytest.mark.parametrize(("channels", "least", "most"), [(3, 300, 600), (1, 100, 300)])
+def test_large_images_are_not_kept_in_memory_several_times(tmp_path, channels, least, most):
     """100 million pixels, in a process of its own."""
     script = (
         "import sys; from pathlib import Path; from tfeff.data.images import decoding\n"
         "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000\n"
         "before = peak()\n"
-        "print(decoding.decode(Path(sys.argv[1]).read_bytes(), 'x').shape, peak() - before)"
+        "print(decoding.decode(Path(sys.argv[1]).read_bytes(), 'x', channels=int(sys.argv[2])).shape, peak() - before)"
     )
     Image.new("L", (10_000, 10_000)).save(tmp_path / "scene.tif", compression="tiff_lzw")
     shape, megabytes = subprocess.check_output(
-        [sys.executable, "-c", script, tmp_path / "scene.tif"], text=True
+        [sys.executable, "-c", script, tmp_path / "scene.tif", str(channels)], text=True
     ).rsplit(" ", 1)
-    assert shape == "(10000, 10000, 3)"
-    assert 300 <= int(megabytes) < 600, "100 MB as stored, 300 MB as RGB"
+    assert shape == f"(10000, 10000, {channels})"
+    assert least <= int(megabytes) < most, "100 MB as stored, 300 MB as RGB"
 
 
 def test_the_limit_of_pixels_is_a_setting(monkeypatch):

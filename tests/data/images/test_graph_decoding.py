@@ -50,6 +50,25 @@ def test_palettes_of_any_bit_depth_decode_as_in_training(colors, options):
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), decoding.decode(data, "x"))
 
 
+COARSE = PIXELS // 128 * 128
+DEEP = COARSE[..., 0].astype(np.uint16) * 256 + 77
+
+
+@pytest.mark.parametrize(
+    ("image", "clear", "transparency"),
+    [
+        (Image.fromarray(COARSE), (COARSE == (0, 128, 0)).all(axis=-1), (0, 128, 0)),
+        (Image.fromarray(COARSE[..., 0]), COARSE[..., 0] == 128, 128),
+        (Image.fromarray(DEEP), DEEP == 77, 77),
+    ],
+)
+def test_a_transparent_color_without_a_palette_is_white(image, clear, transparency):
+    plain, keyed = encoded(image, "PNG"), encoded(image, "PNG", transparency=transparency)
+    expected = np.where(clear[..., None], 255, graph_decoding.decode(plain, 3))
+    np.testing.assert_array_equal(graph_decoding.decode(keyed, 3), expected)
+    np.testing.assert_array_equal(decoding.decode(keyed, "x"), expected)
+
+
 def test_a_truncated_palette_is_refused():
     data = encoded(Image.fromarray(PIXELS).quantize(16), "PNG")
     for length in range(26, len(data) - 12):
@@ -75,6 +94,17 @@ def test_jpeg_decodes_as_in_pil_up_to_rounding(mode, progressive):
 def test_webp_decodes_as_in_pil():
     data = encoded(Image.fromarray(PIXELS), "WEBP", lossless=True)
     np.testing.assert_array_equal(graph_decoding.decode(data, 3), PIXELS)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("options", [{}, {"save_all": True}, {"exif": b"Exif\0\0II*\0" + bytes(8)}])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_webp_with_transparency_and_animations_decode_as_in_training(channels, options, lossless):
+    pixels = np.concatenate([PIXELS, PIXELS[::-1, :, :1]], axis=-1)[..., :channels]
+    if "save_all" in options:
+        options = options | {"append_images": [Image.fromarray(255 - pixels)]}
+    data = encoded(Image.fromarray(pixels), "WEBP", lossless=lossless, **options)
+    np.testing.assert_array_equal(graph_decoding.decode(data, 3), decoding.decode(data, "x"))
 
 
 def test_16_bit_samples_lose_their_lower_byte():

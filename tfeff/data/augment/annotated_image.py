@@ -90,6 +90,11 @@ def visible_part(image: AnnotatedImage, shown: tf.Tensor, min_share: float) -> A
     return _selected(shrunk, _left(shrunk, min_share), left > 0, min_share)
 
 
+WHOLE = 1 - 1e-3
+"""The visible share from which an object is whole: boxes at the border leave the window by rounding errors, in a large
+image by some 1e-4 pixels."""
+
+
 def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> AnnotatedImage:
     """Clips boxes to a window and drops those of which too little is left; see `_left`.
 
@@ -100,8 +105,9 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     """
     boxes = image.boxes_yxyx
     inside = _clip(boxes, window_yxyx)
-    visible = image.visible * tf.math.divide_no_nan(_area(inside), _area(boxes))
-    # The ratio of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
+    share = tf.math.divide_no_nan(_area(inside), _area(boxes))
+    # That of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
+    visible = image.visible * tf.where(share >= WHOLE, 1.0, share)
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)
     has_extra = tf.reduce_all(extra[:, 2:] > extra[:, :2], axis=-1)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfeff.data.augment.annotated_image import AnnotatedImage, clipped
+from tfeff.data.augment.annotated_image import WHOLE, AnnotatedImage, clipped
 from tfeff.data.augment.counter_rng import Draws, Purpose
 from tfeff.errors import UserError
 
@@ -141,7 +141,7 @@ class GivenAugmentation:
             for (image, rng), box in zip(_each(images, of), boxes, strict=True):
                 new, (raw,) = self._both(image, box[None] * sides, rng)
                 inside = np.clip(raw, 0, sides)
-                kept = _area(inside) > 0 and _area(inside) >= min_share * _area(raw)
+                kept = _area(inside) > 0 and _area(inside) >= min(min_share, WHOLE) * _area(raw)
                 varied.append(new if kept else image)
                 moved.append(inside / sides if kept else box)
             return np.stack(varied), np.stack(moved).astype(np.float32)
@@ -169,7 +169,10 @@ class GivenAugmentation:
                 f"augment={self.name}: returned an image of shape {np.shape(varied)}; it should have that of its "
                 f"argument, {image.shape}"
             )
-        return np.clip(np.asarray(varied, np.float32), 0.0, 255.0)
+        pixels = np.asarray(varied, np.float32)
+        if not np.isfinite(pixels).all():
+            raise UserError(f"augment={self.name}: returned an image with values that are not finite (NaN or infinity)")
+        return np.clip(pixels, 0.0, 255.0)
 
 
 def _numpy(vary: Callable[..., Any], images: tf.Tensor, draws: Draws, *boxes: tf.Tensor) -> Any:

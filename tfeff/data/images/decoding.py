@@ -62,8 +62,8 @@ def encoded_size(encoded: bytes, name: str) -> tuple[int, int]:
     return header.read(encoded, name).size
 
 
-def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.ndarray:
-    """Decodes an image to uint8 [height, width, 3], RGB, upright.
+def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None, channels: int = 3) -> np.ndarray:
+    """Decodes an image to uint8 [height, width, channels], upright.
 
     Gray, palette and CMYK images become RGB, transparent pixels are composed over white, 16-bit samples lose their
     lower byte. Of several frames or pages, the first is used.
@@ -74,6 +74,7 @@ def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.
         shrinkage: by which factor the image will be shrunk. A JPEG is then decoded at 1/2, 1/4 or 1/8 of its size if
             that is at least twice the final one, and its sides can be divided by that number, so that each pixel covers
             as many of the image. None: at its size.
+        channels: 3 for RGB, 1 for its luma.
 
     Raises:
         UserError: not an image, a corrupt one, or one of too many pixels; the message starts with `name`.
@@ -82,7 +83,8 @@ def decode(encoded: bytes, name: str, shrinkage: Shrinkage | None = None) -> np.
     if found.kind == "PNG" and (broken := _broken_chunk(encoded)):
         raise UserError(f"{name}: a corrupt image (its part {broken} is incomplete or has a wrong checksum)")
     reduction = 1 if shrinkage is None or found.kind != "JPEG" else _reduction(found.size, shrinkage(found.size))
-    return np.ascontiguousarray(header.turned(_pixels(encoded, name, found.stored, reduction), found.orientation))
+    pixels = _pixels(encoded, name, found.stored, reduction, channels)
+    return np.ascontiguousarray(header.turned(pixels, found.orientation))
 
 
 def of_pillow(image: Image.Image, name: str) -> np.ndarray:
@@ -92,7 +94,7 @@ def of_pillow(image: Image.Image, name: str) -> np.ndarray:
         UserError: its file is corrupt, or it cannot be converted; the message starts with `name`.
     """
     try:
-        pixels = _converted(image, name)
+        pixels = _converted(image, name, 3)
     except UserError:
         raise
     except Exception as error:  # of any kind, because Pillow reads the file only now
@@ -132,8 +134,8 @@ _BAND = 1 << 22
 """Pixels that are converted at a time, so that a large image is not in memory several times."""
 
 
-def _pixels(encoded: bytes, name: str, stored: tuple[int, int], reduction: int) -> np.ndarray:
-    """Returns RGB pixels as stored, the sides of a JPEG divided by `reduction`; those of a TIFF upright.
+def _pixels(encoded: bytes, name: str, stored: tuple[int, int], reduction: int, channels: int) -> np.ndarray:
+    """Returns pixels as stored, the sides of a JPEG divided by `reduction`; those of a TIFF upright.
 
     By Pillow: OpenCV is faster, but pads truncated JPEGs, and its decoders of JPEG and PNG write to the terminal what
     they find odd in a file.
@@ -143,6 +145,7 @@ def _pixels(encoded: bytes, name: str, stored: tuple[int, int], reduction: int) 
         name: how messages refer to the image.
         stored: (height, width) in the header, of which the limit of pixels has been checked.
         reduction: 1, 2, 4 or 8.
+        channels: 3 or 1.
 
     Raises:
         UserError: a corrupt image, also one of another size than `stored`.
@@ -153,17 +156,17 @@ def _pixels(encoded: bytes, name: str, stored: tuple[int, int], reduction: int) 
                 raise UserError(f"{name}: not an image, or a corrupt one (its headers state different sizes)")
             if reduction > 1:
                 image.draft(None, (image.width // reduction, image.height // reduction))
-            return _converted(image, name)
+            return _converted(image, name, channels)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers raise errors of any kind for damaged files
         if (tolerated := _png(encoded)) is not None:
-            return tolerated
+            return in_channels(tolerated, channels)
         raise UserError(f"{name}: {header.reason(encoded, error)}") from None
 
 
-def _converted(image: Image.Image, name: str) -> np.ndarray:
-    """Returns the pixels of an opened image as uint8 [height, width, 3], RGB.
+def _converted(image: Image.Image, name: str, channels: int) -> np.ndarray:
+    """Returns the pixels of an opened image: uint8 [height, width, channels].
 
     Raises:
         UserError: samples that 16 bits cannot hold.
@@ -173,12 +176,13 @@ def _converted(image: Image.Image, name: str) -> np.ndarray:
     transparent = header.is_transparent(image)
     image.load()
     rows = max(1, _BAND // image.width)
-    if rows >= image.height and image.mode == "RGB" and not transparent:  # nearly all images: no further copy
+    if rows >= image.height and image.mode == "RGB" and not transparent and channels == 3:  # most: no further copy
         return np.asarray(image)
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    pixels = np.empty((image.height, image.width, channels), np.uint8)
     for top in range(0, image.height, rows):
         band = image.crop((0, top, image.width, min(top + rows, image.height)))
-        pixels[top : top + rows] = _rgb(band, transparent, name)
+        converted = _rgb(band, transparent, name)
+        pixels[top : top + rows] = converted if converted.shape[-1] == 1 else in_channels(converted, channels)
     return pixels
 
 
@@ -211,9 +215,14 @@ def _rgb(image: Image.Image, transparent: bool, name: str) -> np.ndarray:
             raise UserError(
                 f"{name}: has samples from {least} to {most}, beyond 0 to 65535; convert it to 8 or 16 bits"
             )
-        return (samples >> 8).astype(np.uint8)[..., None]
+        levels = (samples >> 8).astype(np.uint8)
+        if transparent:
+            levels[samples == image.info["transparency"]] = 255
+        return levels[..., None]
     if transparent:
         return _composed(np.asarray(image.convert("RGBA")))
+    if image.mode == "L":
+        return np.asarray(image)[..., None]
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -229,12 +238,12 @@ def is_dark(pixels: np.ndarray) -> bool:
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [..., 3] -> uint8 [..., 1]."""
-    return ((pixels @ LUMA_WEIGHTS + 0x8000) >> 16).astype(np.uint8)[..., None]
+    """Computes ITU-R BT.601 luma of RGB pixels, rounded: uint8 [height, width, 3] -> uint8 [height, width, 1]."""
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
 
 
 def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """Converts decoded RGB pixels to a number of channels: uint8 [..., 3] -> uint8 [..., channels]."""
+    """Converts RGB pixels to a number of channels: uint8 [height, width, 3] -> uint8 [height, width, channels]."""
     return pixels if channels == 3 else luma(pixels)
 
 

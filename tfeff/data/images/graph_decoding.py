@@ -1,7 +1,7 @@
 """Decoding inside the graphs of exported models, which have no other decoder.
 
 Pixels are those of `decoding.decode`, which all verbs use (JPEG: up to rounding), with two exceptions: the EXIF
-orientation is applied in JPEG alone; transparency is composed in PNG alone, if it has an alpha channel or a palette.
+orientation is applied in JPEG alone; transparency is composed in PNG and WebP alone.
 """
 
 import tensorflow as tf
@@ -12,9 +12,9 @@ from tfeff.data.images.decoding import LUMA_WEIGHTS
 def decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes one image.
 
-    The format (JPEG, PNG, BMP, the first frame of a GIF, WebP) is detected by content, not by file name. Gray and
-    palette images become RGB, transparent pixels of PNG are composed over white, 16-bit samples lose their lower byte.
-    The EXIF orientation of JPEG is applied.
+    The format (JPEG, PNG, BMP of 8, 24 or 32 bits per pixel, the first frame of a GIF or WebP) is detected by content,
+    not by file name. Gray and palette images become RGB, transparent pixels of PNG and WebP are composed over white,
+    16-bit samples lose their lower byte. The EXIF orientation of JPEG is applied.
 
     Args:
         encoded: scalar string.
@@ -50,20 +50,29 @@ def _is_any(number: tf.Tensor, *values: int) -> tf.Tensor:
 
 def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
     header = tf.strings.length(encoded) > _COLOR_TYPE
-    is_png = tf.cond(header, lambda: tf.strings.substr(encoded, 1, 3) == "PNG", lambda: tf.constant(False))
-    return tf.cond(is_png, lambda: _decode_png(encoded), lambda: _decode_third(encoded))
+
+    def starts(place: int, text: str) -> tf.Tensor:
+        return tf.cond(header, lambda: tf.strings.substr(encoded, place, len(text)) == text, lambda: tf.constant(False))
+
+    def decode_third() -> tf.Tensor:
+        return tf.cond(starts(0, "RIFF"), lambda: _decode_webp(encoded), lambda: _decode_rest(encoded))
+
+    return tf.cond(starts(1, "PNG"), lambda: _decode_png(encoded), decode_third)
 
 
-_BIT_DEPTH, _COLOR_TYPE = 24, 25
-"""Positions in a PNG. Color types are 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
+_COLOR_TYPE = 25
+"""Position in a PNG. Color types are 0 gray, 2 RGB, 3 palette, 4 gray with alpha, 6 RGB with alpha."""
 
 
 def _decode_png(encoded: tf.Tensor) -> tf.Tensor:
-    opaque = tf.strings.regex_full_match(tf.strings.substr(encoded, _COLOR_TYPE, 1), r"[\x00\x02]")
-    # Of a palette with fewer bits but no tRNS, TensorFlow fills alpha with the largest index instead of 255.
-    short = tf.strings.regex_full_match(tf.strings.substr(encoded, _BIT_DEPTH, 2), r"[\x01\x02\x04]\x03")
-    opaque = tf.cond(short, lambda: ~_has_transparency(encoded), lambda: opaque)
-    return tf.cond(opaque, lambda: tf.io.decode_png(encoded, channels=3), lambda: _composed(encoded))
+    has_alpha = tf.strings.regex_full_match(tf.strings.substr(encoded, _COLOR_TYPE, 1), r"[\x04\x06]")
+    # Not all as RGBA: of a palette with fewer than 8 bits but no tRNS, TensorFlow fills alpha with the largest index.
+    transparent = tf.cond(has_alpha, lambda: tf.constant(True), lambda: _has_transparency(encoded))
+    return tf.cond(
+        transparent,
+        lambda: _composed(tf.io.decode_png(encoded, channels=4)),
+        lambda: tf.io.decode_png(encoded, channels=3),
+    )
 
 
 def _has_transparency(encoded: tf.Tensor) -> tf.Tensor:
@@ -84,13 +93,30 @@ def _has_transparency(encoded: tf.Tensor) -> tf.Tensor:
     return (place <= end) & (kind(place) == "tRNS")
 
 
-def _composed(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.cast(tf.io.decode_png(encoded, channels=4), tf.int32)
+def _composed(pixels: tf.Tensor) -> tf.Tensor:
+    """Puts RGBA pixels over white: uint8 [..., 4] -> uint8 [..., 3]."""
+    image = tf.cast(pixels, tf.int32)
     color, alpha = image[..., :3], image[..., 3:]
     return tf.cast((color * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
 
 
-def _decode_third(encoded: tf.Tensor) -> tf.Tensor:
+_WEBP_FLAGS = 20
+"""Position of the flags in a WebP file that starts with a chunk VP8X. Flag 2 is for animations, 16 for transparency."""
+
+
+def _decode_webp(encoded: tf.Tensor) -> tf.Tensor:
+    flags = tf.io.decode_raw(tf.strings.substr(encoded, _WEBP_FLAGS, 1), tf.uint8)[0]
+    is_animation = (tf.strings.substr(encoded, 12, 4) == "VP8X") & (tf.bitwise.bitwise_and(flags, 2) > 0)
+    # TensorFlow writes four channels of each animation, but has memory for three if the flags say that it is opaque.
+    rest = tf.strings.length(encoded) - _WEBP_FLAGS - 1
+    parts = [tf.strings.substr(encoded, 0, _WEBP_FLAGS), b"\x12", tf.strings.substr(encoded, _WEBP_FLAGS + 1, rest)]
+    encoded = tf.cond(is_animation, lambda: tf.strings.join(parts), lambda: encoded)
+    image = tf.io.decode_image(encoded, channels=0, expand_animations=False)
+    image = tf.cond(tf.shape(image)[-1] == 4, lambda: _composed(image), lambda: image)
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _decode_rest(encoded: tf.Tensor) -> tf.Tensor:
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape((None, None, 3))
     return tf.cond(has_palette(encoded), lambda: colors(encoded, image[..., 0]), lambda: image)

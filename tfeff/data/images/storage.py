@@ -58,16 +58,16 @@ class ImageStorage(ABC):
         import tensorflow as tf
 
         def decode(number: np.ndarray) -> np.ndarray:
-            return decoding.in_channels(self._decoded(int(number), shrinkage), channels)
+            return self._decoded(int(number), shrinkage, channels)
 
         # The decoder of all verbs, so that training, evaluation and prediction see and refuse the same images.
         image = tf.numpy_function(decode, [index], tf.uint8)
         image.set_shape((None, None, channels))
         return image
 
-    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None) -> np.ndarray:
-        """Returns one decoded image, uint8 [height, width, 3]."""
-        return decoding.decode(self._content(index), f"image {index}", shrinkage)
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None, channels: int) -> np.ndarray:
+        """Returns one decoded image, uint8 [height, width, channels]."""
+        return decoding.decode(self._content(index), f"image {index}", shrinkage, channels)
 
     def _content(self, index: int) -> bytes:
         """Returns what `encoded` does, without keeping its digest."""
@@ -342,9 +342,9 @@ class PixelArrays(ImageStorage):
         height, width, _ = self._pixels[index].shape
         return height, width
 
-    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None) -> np.ndarray:
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None, channels: int) -> np.ndarray:
         image = self._pixels[index]
-        return np.broadcast_to(image, (*image.shape[:2], 3))
+        return decoding.in_channels(np.broadcast_to(image, (*image.shape[:2], 3)), channels)
 
     def fingerprint(self, channels: int) -> str:
         """Returns the version."""

@@ -109,11 +109,11 @@ class CroppedImages(ImageStorage):
     def _decode(self, image: int) -> _Image:
         return _Image(decoding.decode(self._dataset.encoded(image), self._dataset.ids[image]))
 
-    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None = None) -> np.ndarray:
+    def _decoded(self, index: int, shrinkage: decoding.Shrinkage | None = None, channels: int = 3) -> np.ndarray:
         image = int(self._owners[index])
         with self._locks[image % self._kept]:  # Threads that crop the same image wait while one of them decodes it.
             whole = self._whole(image)
-        return _cropped(whole, self._boxes[index], self._context)
+        return decoding.in_channels(_cropped(whole, self._boxes[index], self._context), channels)
 
 
 def window(boxes_yxyx: np.ndarray, sizes: np.ndarray, context: float) -> tuple[np.ndarray, np.ndarray]:
