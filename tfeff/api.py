@@ -123,7 +123,8 @@ def train(
         The run.
 
     Raises:
-        UserError: for invalid images or settings, or a workdir of another config.
+        UserError: for invalid images or settings, a workdir of another config, or another Keras backend than
+            TensorFlow.
         Interrupted: after Ctrl-C or SIGTERM; the state is saved.
     """
     load_tensorflow()
@@ -187,7 +188,8 @@ def load(model: str | os.PathLike[str]) -> "LoadedModel":
             Keras' cache, once.
 
     Raises:
-        UserError: there is neither, the weights cannot be had, or the model is damaged.
+        UserError: there is neither, the weights cannot be had, the model is damaged, or Keras' backend is not
+            TensorFlow.
     """
     load_tensorflow()
     from tfeff import runs
@@ -212,7 +214,8 @@ def open(
         task: the section of the task that was given to `train`, with any values; those of the run are used.
 
     Raises:
-        UserError: there is no run, or it was trained on other images, with another backbone or for another task.
+        UserError: there is no run, it was trained on other images, with another backbone or for another task, or
+            Keras' backend is not TensorFlow.
     """
     load_tensorflow()
     from tfeff import runs

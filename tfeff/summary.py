@@ -7,7 +7,6 @@ model of `tfeff.export`.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +132,7 @@ def main(argv: list[str]) -> None:
     for name in ("threads", "out") if not FLAGS.latency else ():
         if FLAGS[name].present:
             raise UserError(f"--{name} requires --latency")
-    if FLAGS.latency or os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    if FLAGS.latency:
         load_tensorflow()
     from tfeff.networks.backbones.preset import is_name as is_preset
     from tfeff.networks.catalog import ALL_DETECTORS, BACKBONES, DETECTORS

@@ -10,6 +10,7 @@ import shlex
 from absl import flags
 
 from tfeff import api, cli, config
+from tfeff.execution.startup import load_tensorflow
 from tfeff.reporting.terminal import say
 
 OF_TRAINING = ("profile", "evaluate", "histograms", "track")
@@ -66,6 +67,7 @@ def main(argv: list[str]) -> None:
 def _test_learning_rates(experiment: api.Description) -> None:
     for name in (*OF_TRAINING, "show"):
         cli.refuse(name, "--range_test")
+    load_tensorflow()
     from tfeff.training.range_test import write_range_test
 
     settings, _ = api.complete(experiment, flags.FLAGS.workdir)
@@ -77,6 +79,7 @@ def _test_learning_rates(experiment: api.Description) -> None:
 def _show(experiment: api.Description) -> None:
     for name in OF_TRAINING:
         cli.refuse(name, "--show")
+    load_tensorflow()
     from tfeff import training
     from tfeff.training.preview import write_preview
 

@@ -23,6 +23,7 @@ from PIL import Image
 
 from tfeff import runs
 from tfeff.boxes import Tiling, iou
+from tfeff.boxes.tiling import COMPARABLE
 from tfeff.data.images import decoding
 from tfeff.data.sources import catalog
 from tfeff.errors import UserError
@@ -116,7 +117,7 @@ def main() -> None:
 
     detector = ExportedDetector(runs.open_run(arguments.workdir).saved_model)
     threshold, lower = detector.score, LOWER * detector.score
-    predictor = DetectorPredictor(detector, lower)
+    predictor = DetectorPredictor(detector, COMPARABLE * lower)  # what merging tiles reads
 
     def detect(pictures: list[np.ndarray], title: str) -> list[Found]:
         parts = []
@@ -127,14 +128,14 @@ def main() -> None:
                 bar.show(len(parts))
         return parts
 
-    single = joined(detect(images, "single images"), corners)
+    single = above(joined(detect(images, "single images"), corners), lower)
     expected = above(single, threshold)
     if not len(expected[0]):
         raise UserError(f"no detections in the single images with a score of at least {threshold:.3f}")
     mirrored = detect([image[:, ::-1] for image in images], "mirrored images")
     for boxes, _, _ in mirrored:
         boxes[:, [1, 3]] = sides[1] - boxes[:, [3, 1]]
-    in_mirrored = joined(mirrored, corners)
+    in_mirrored = above(joined(mirrored, corners), lower)
     variants = {"single images": {lower: single, threshold: expected}}
     variants["mirrored images"] = {lower: in_mirrored, threshold: above(in_mirrored, threshold)}
     for (height, width), overlap in tilings:
@@ -143,10 +144,8 @@ def main() -> None:
         name = f"{len(tiles)} tiles {height}x{width}, overlap {overlap}"
         parts = detect(tiles, name)
         agnostic = detector.class_agnostic
-        variants[name] = {
-            score: tiling.merge(*zip(*(above(part, score) for part in parts), strict=True), class_agnostic=agnostic)
-            for score in (lower, threshold)
-        }
+        merged = tiling.merge(*zip(*parts, strict=True), class_agnostic=agnostic)
+        variants[name] = {score: above(merged, score) for score in (lower, threshold)}
     objects = [dataset.objects[number] for number in numbers]
     annotated = joined([(each.boxes_yxyx, each.labels, np.ones(len(each.labels))) for each in objects], corners)
     rows = [

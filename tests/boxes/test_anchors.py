@@ -53,6 +53,7 @@ def test_order_centers_and_sides() -> None:
         ({"size": 0.0}, "size 0.0"),
         ({"scales": ()}, "scales"),
         ({"aspects": (1.0, -2.0)}, "aspects"),
+        ({"size": math.inf}, "size inf"),
         ({"levels": ()}, "levels"),
         ({"levels": (4, 3)}, "levels"),
     ],

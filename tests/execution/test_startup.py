@@ -93,3 +93,25 @@ def test_all_is_shown_if_the_import_fails(tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert NOISE in failed.stderr
     assert "ImportError: a library is missing" in failed.stderr
+
+
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("chosen_by", ["KERAS_BACKEND", "KERAS_HOME"])
+def test_another_backend_is_refused(tmp_path: Path, chosen_by: str, missing: bool) -> None:
+    """Also if the package that it needs is missing."""
+    if missing:
+        (tmp_path / "jax.py").write_text("raise ModuleNotFoundError(name='jax')")
+    else:
+        pytest.importorskip("jax")
+    (tmp_path / "keras.json").write_text('{"backend": "jax"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "tfeff.evaluate", f"--workdir={tmp_path}"],
+        env={name: value for name, value in os.environ.items() if name not in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL")}
+        | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(tfeff.__file__).parents[1])])}
+        | {chosen_by: "jax" if chosen_by == "KERAS_BACKEND" else str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "require KERAS_BACKEND=tensorflow; the backend is jax" in done.stderr

@@ -1,5 +1,6 @@
 """Detectors by name: options of the detector and of its backbone."""
 
+import math
 from typing import Any
 
 import keras
@@ -145,13 +146,21 @@ def test_a_detector_offers_its_stages() -> None:
         ("efficientdet-d0", {"neck_repeats": 0}, "neck_repeats 0: must be an integer, at least 1"),
         ("efficientdet-d0", {"neck_width_coefficient": 0.0}, r"neck_width_coefficient 0\.0: must be above 0"),
         ("efficientdet-d0", {"neck_depth_coefficient": -1.0}, r"neck_depth_coefficient -1\.0: must be above 0"),
+        (
+            "efficientdet-d0",
+            {"neck_depth_coefficient": math.inf},
+            "neck_depth_coefficient inf: must be above 0 and finite",
+        ),
+        ("efficientdet-d0", {"depth_coefficient": math.inf}, "depth_coefficient inf: must be above 0 and finite"),
         ("efficientdet-d0", {"bn_momentum": 1.5}, r"bn_momentum 1\.5: must be in \(0, 1\)"),
         ("efficientdet-d0", {"bn_epsilon": -1.0}, r"bn_epsilon -1\.0: must be above 0"),
         ("efficientdet-d0", {"activation": "swosh"}, 'activation .swosh.: did you mean "swish"'),
         ("efficientdet-d0", {"anchor_size": 0}, "efficientdet-d0: anchor_size 0"),
         ("efficientdet-d0", {"anchor_scales": ()}, r"anchor_scales \(\): every value must be above 0"),
+        ("efficientdet-d0", {"anchor_scales": (1.0, math.nan)}, r"anchor_scales \(1\.0, nan\): every value"),
         ("faster-rcnn", {"anchor_aspects": (1.0, -1.0)}, r"anchor_aspects \(1\.0, -1\.0\): every value"),
         ("anchor-yolo", {"anchors": (0.1, 0.2, 0.3, 0.0, 0.5, 0.6)}, "must be heights and widths above 0"),
+        ("anchor-yolo", {"anchors": (0.1, 0.2, 0.3, math.inf, 0.5, 0.6)}, "must be heights and widths above 0"),
         ("anchor-yolo", {"anchors": (0.1, 0.2)}, "as many pairs for each of the 3 levels"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import random
 import shutil
@@ -490,6 +491,7 @@ def test_a_killed_run_resumes_to_the_same_head(
         ({"hidden": (0,)}, "hidden 0: must be an integer, at least 1"),
         ({"dropout": 1.0}, "dropout 1.0: must be 0 or more and below 1"),
         ({"l1": -1.0}, "l1 -1.0: must be 0 or more"),
+        ({"l1": math.inf}, "l1 inf: must be 0 or more and finite"),
     ],
 )
 def test_a_wrong_description_is_refused(options: dict[str, Any], message: str) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -64,6 +65,24 @@ def test_large_files_are_refused(client: TestClient, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(endpoint, "MOST_BYTES", 1 << 20)
     for content in (bytes(2 << 20), iter([bytes(1 << 20)] * 2)):  # with and without a length
         assert client.post("/predict", content=content).status_code == 413
+
+
+def test_an_aborted_upload_is_no_error(run: Run) -> None:
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "scheme": "http"},
+        **{"headers": [(b"host", b"localhost:8000"), (b"content-length", b"1000")], "server": ("localhost", 8000)},
+    }
+    received = iter([{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}])
+    sent = list[dict]()
+
+    async def receive() -> dict:
+        return next(received)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    asyncio.run(endpoint.application(run.predictor(), "run")(scope, receive, send))
+    assert [message.get("body") for message in sent] == [None, b""]
 
 
 def test_other_host_names_are_refused(client: TestClient) -> None:

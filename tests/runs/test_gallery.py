@@ -173,6 +173,14 @@ def test_notes_on_the_folder_are_passed_on(exported: Path, gallery: Path) -> Non
     assert notes[1].startswith("gallery: 4 images")
 
 
+def test_a_note_on_how_the_folder_is_read_appears_once(exported: Path, gallery: Path, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    gallery.rename(tmp_path / "archive" / "gallery")
+    notes = runs.load_predictor(exported, gallery=tmp_path / "archive").notes
+    assert notes[0] == f"folder:{tmp_path / 'archive'}: reading {tmp_path / 'archive' / 'gallery'}"
+    assert notes[1].startswith("gallery: 4 images")
+
+
 @pytest.mark.slow
 def test_the_state_is_that_of_the_files_that_were_read(exported: Path, gallery: Path, tmp_path: Path) -> None:
     def state(**options: object) -> str:

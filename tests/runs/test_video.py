@@ -12,6 +12,7 @@ from PIL import Image
 from tests.runs.bright_squares import SquaresPredictor, squares
 from tfeff.errors import UserError
 from tfeff.runs.predictors import ClassifierPredictor
+from tfeff.runs.results import Detection
 from tfeff.runs.video import Video, write_video_predictions, written_rate
 
 FRAMES, RATE = 11, 12.5
@@ -76,7 +77,7 @@ def test_an_interrupted_call_resumes_without_repeating(root: Path, tmp_path: Pat
     video = Video(root / "video.mp4")
     with pytest.raises(KeyboardInterrupt):
         write_video_predictions(SquaresPredictor(*TILES, limit=4 * 4), video, tmp_path, key="")
-    assert not (tmp_path / "predictions.mp4").exists()
+    assert [path.name for path in tmp_path.glob("*predictions*.mp4")] == []
     (tmp_path / ".partial-predictions.mp4").write_text("of a killed process")
     second = SquaresPredictor(*TILES)
     progress = list[tuple[int, int]]()
@@ -89,6 +90,12 @@ def test_an_interrupted_call_resumes_without_repeating(root: Path, tmp_path: Pat
         == done.rows
     )
     assert not (tmp_path / "again" / "predictions.mp4").exists()
+
+
+def test_what_a_killed_process_left_is_removed_also_without_drawing(root: Path, tmp_path: Path) -> None:
+    (tmp_path / ".partial-predictions.mp4").write_text("of a killed process")
+    write_video_predictions(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="", draw=False)
+    assert [path.name for path in tmp_path.glob("*predictions*.mp4")] == []
 
 
 def test_a_changed_video_is_detected_again(root: Path, tmp_path: Path) -> None:
@@ -150,10 +157,15 @@ def test_a_video_without_readable_frames_is_refused(root: Path, tmp_path: Path) 
 
 
 def test_an_annotated_video_that_cannot_be_written_is_reported(root: Path, tmp_path: Path) -> None:
-    (tmp_path / ".partial-predictions.mp4").symlink_to("/dev/full")
+    class OnFullDisk(SquaresPredictor):
+        def detect(self, pixels: np.ndarray, name: str = "") -> Detection:
+            if not self.squares.calls:
+                (tmp_path / ".partial-predictions.mp4").symlink_to("/dev/full")
+            return super().detect(pixels, name)
+
     with pytest.raises(UserError, match=r"predictions\.mp4: the annotated video cannot be written"):
-        write_video_predictions(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="")
-    assert not (tmp_path / "predictions.mp4").exists()
+        write_video_predictions(OnFullDisk(), Video(root / "video.mp4"), tmp_path, key="")
+    assert [path.name for path in tmp_path.glob("*predictions*.mp4")] == []
     done = write_video_predictions(SquaresPredictor(), Video(root / "video.mp4"), tmp_path, key="", draw=False)
     assert done.known > 0
 

@@ -37,6 +37,8 @@ PACKAGES = {
     "TensorFlow Serving": ("saved_model",),
 }
 """Heading -> format, and what its converter and its client need."""
+FITTING = tuple(f"{runtime} with the fitting of LiteRT" for runtime in ("ONNX Runtime", "OpenVINO"))
+"""Clients of models that take images that fit."""
 KINDS = ("stretch", "crop", "detector", "stretched detector")
 NAMES = ["a", "b", "c"]
 SHOWN = 12
@@ -102,16 +104,30 @@ def expected(network, photo: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return path, found
 
 
-def exported(format: str, network: tuple[keras.Model, ImageTask], saved: Path, folder: Path) -> Path:
+def program(client: str) -> str:
+    """Returns the client of a heading; of `FITTING`, that of LiteRT with the lines of the other runtime."""
+    if client not in FITTING:
+        return CLIENTS[client]
+    start = re.compile("import o|from ai|model =|session =|outputs =|run =|found =")
+    lines, others = (CLIENTS[name].splitlines() for name in ("LiteRT", client.partition(" with ")[0]))
+    (place,) = (place for place, line in enumerate(lines) if line.startswith("run ="))
+    first, last = ([line for line in part if not start.match(line)] for part in (lines[:place], lines[place:]))
+    return "\n".join([*first, *filter(start.match, others), *last])
+
+
+def exported(
+    format: str, network: tuple[keras.Model, ImageTask], saved: Path, folder: Path, *, fit: bool | None = None
+) -> Path:
     """Returns the folder of an export, as `tfeff.export` writes it."""
     if format == "saved_model":
         return saved
     model, task = network
-    fitting = Fitting(task.reading, STORED, SIZE, 3) if fits(format, "float32") else None
+    fit = fits(format, "float32") if fit is None else fit
+    fitting = Fitting(task.reading, STORED, SIZE, 3) if fit else None
     for file, contents in FORMATS[format].convert(model, task, fitting=fitting).items():
         (folder / file).write_bytes(contents)
     score = json.loads((saved / "metadata.json").read_text()).get("score")
-    size = None if fits(format, "float32") else SIZE
+    size = None if fit else SIZE
     about = interface.metadata(task, NAMES, score, channels=3, image_size=STORED, size=size)
     (folder / "metadata.json").write_text(about)
     return folder
@@ -178,28 +194,29 @@ def test_the_rest_interface_takes_values_without_the_name_of_the_input(expected,
         # Other models than those of LiteRT fit images themselves, so their clients do the same for every kind.
         (kind, client) if kind in ("stretch", "detector") or client in fast else thorough(kind, client)
         for kind in KINDS
-        for fast in [("LiteRT", "SavedModel", *(["OpenVINO"] if kind == "stretched detector" else []))]
-        for client in PACKAGES
+        for fast in [("LiteRT", "SavedModel", *(["OpenVINO", FITTING[1]] if kind == "stretched detector" else []))]
+        for client in (*PACKAGES, *FITTING)
     ],
     indirect=["network"],
 )
 def test_a_client_finds_what_the_saved_model_finds(
     client, network, expected, photo, deep, tmp_path, monkeypatch, capsys
 ):
-    format, *packages = PACKAGES[client]
+    format, *packages = PACKAGES[client.partition(" with ")[0]]
     for package in packages:
         pytest.importorskip(package)
-    assert "tfeff" not in CLIENTS[client]
+    assert "tfeff" not in program(client)
     saved, wanted = expected
     monkeypatch.setattr(urllib.request, "urlopen", partial(serve, saved))
-    if format == "openvino" and network[1].kind.detects and network[1].reading.fit == "stretch":
+    if client == "OpenVINO" and network[1].kind.detects and network[1].reading.fit == "stretch":
         with pytest.raises(UserError, match="add --nofit"):
             exported(format, network, saved, tmp_path)
         return
-    folder, printed = exported(format, network, saved, tmp_path), list[str]()
+    fit = False if client in FITTING else None
+    folder, printed = exported(format, network, saved, tmp_path, fit=fit), list[str]()
     for file in (photo, *deep):
         monkeypatch.setattr("sys.argv", ["client.py", str(folder), str(file)])
-        exec(compile(CLIENTS[client], f"docs/serving.md, {client}", "exec"), {"__name__": "__main__"})
+        exec(compile(program(client), f"docs/serving.md, {client}", "exec"), {"__name__": "__main__"})
         printed.append(capsys.readouterr().out)
     assert printed[1] == printed[2]
     lines = [re.fullmatch(r"(\w): ([\d.]+)((?: -?[\d.]+)*)", line) for line in printed[0].splitlines()]

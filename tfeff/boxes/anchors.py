@@ -48,8 +48,8 @@ class Anchors:
 
     def __post_init__(self) -> None:
         for name, values in (("size", (self.size,)), ("scales", self.scales), ("aspects", self.aspects)):
-            if not values or not min(values) > 0:
-                raise UserError(f"anchor_{name} {getattr(self, name)}: every value must be above 0")
+            if not values or not all(0 < value < math.inf for value in values):
+                raise UserError(f"anchor_{name} {getattr(self, name)}: every value must be above 0 and finite")
         if not self.levels or min(self.levels) < 0 or list(self.levels) != sorted(set(self.levels)):
             raise UserError(f"anchors: levels {self.levels}: must be increasing integers, at least 0")
 

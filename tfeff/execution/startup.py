@@ -11,17 +11,44 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.util import find_spec
 from types import ModuleType
 
+from tfeff.errors import UserError
 from tfeff.execution.resources import gpus
 
 LEVEL, OURS = "TF_CPP_MIN_LOG_LEVEL", "TFEFF_SET_LOG_LEVEL"
 """TensorFlow's variable, and a copy of the value that this package gave it: child processes see that it is not the
 user's."""
 NAME = "tensorflow"
+OTHER_BACKENDS = ("jax", "openvino", "torch")
+"""Keras' other backends, named as the packages that they need."""
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow. Verbs call it where its seconds fit; `quiet_import` keeps it quiet."""
+    """Imports TensorFlow. Verbs call it where its seconds fit; `quiet_import` keeps it quiet.
+
+    Raises:
+        UserError: as in `check_backend`.
+    """
     importlib.import_module(NAME)
+    check_backend()
+
+
+def check_backend() -> None:
+    """Checks that Keras' backend, of the variable KERAS_BACKEND or of Keras' file keras.json, is TensorFlow.
+
+    Raises:
+        UserError: it is another one.
+    """
+    try:
+        backend = importlib.import_module("keras").config.backend()
+    except ModuleNotFoundError as error:
+        if error.name not in OTHER_BACKENDS:
+            raise
+        backend = error.name
+    if backend != NAME:
+        raise UserError(
+            f"training, predicting and exporting require KERAS_BACKEND=tensorflow; the backend is {backend} (only "
+            "tfeff.models supports others)"
+        )
 
 
 def quiet_import() -> None:

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -57,10 +57,13 @@ def application(predictor: Predictor, title: str) -> Starlette:
         if int(request.headers.get("content-length", 0)) > MOST_BYTES:
             return _refused(413, f"larger than {MOST_BYTES >> 20} MiB")
         encoded = bytearray()
-        async for chunk in request.stream():
-            encoded += chunk
-            if len(encoded) > MOST_BYTES:
-                return _refused(413, f"larger than {MOST_BYTES >> 20} MiB")
+        try:
+            async for chunk in request.stream():
+                encoded += chunk
+                if len(encoded) > MOST_BYTES:
+                    return _refused(413, f"larger than {MOST_BYTES >> 20} MiB")
+        except ClientDisconnect:  # nobody reads the response
+            return Response()
         if not encoded:
             return _refused(400, "empty; send an image file as the body of the request")
         draw = request.query_params.get("draw") == "1"

@@ -165,8 +165,7 @@ def read_gallery(
     if threshold is not None and not -1 <= threshold <= 1:
         raise UserError(f"--threshold={threshold:g}: similarities are between -1 and 1")
     try:
-        source = catalog.open_labels(f"folder:{directory}", Options(on_defect="stop"))
-        images = source.load(ALL)
+        images = catalog.open_labels(f"folder:{directory}", Options(on_defect="stop")).load(ALL)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     if UNKNOWN in images.class_names:
@@ -191,7 +190,7 @@ def read_gallery(
         unknown_threshold(unknown, len(order)) if threshold is None else threshold,
         chosen=threshold is not None,
         files=tuple(files),
-        found=(*source.notes, *images.notes),
+        found=images.notes,
     )
 
 

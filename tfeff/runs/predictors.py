@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfeff import checked
-from tfeff.boxes.tiling import Grid, Tile, checked_tiles
+from tfeff.boxes.tiling import COMPARABLE, Grid, Tile, checked_tiles
 from tfeff.data.dataset import Id
 from tfeff.data.images import decoding, header
 from tfeff.data.sources.files import find
@@ -316,12 +316,13 @@ class DetectorPredictor(Predictor):
         boxes, labels, scores = (
             found[0] if len(found) == 1 else tiling.merge(*zip(*found, strict=True), class_agnostic=agnostic)
         )
-        dark = decoding.is_dark(pixels)
-        return Detection(name, self._detector.class_names, pixels, boxes, labels, scores, dark=dark)
+        kept, dark = scores >= self.score, decoding.is_dark(pixels)
+        return Detection(name, self._detector.class_names, pixels, boxes[kept], labels[kept], scores[kept], dark=dark)
 
     def _detect(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the detections in a tile that can be in the result, or change it when tiles are merged."""
         boxes, labels, scores = self._detector.detect(pixels)
-        kept = scores >= self.score
+        kept = scores >= COMPARABLE * self.score
         return boxes[kept], labels[kept], scores[kept]
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -128,9 +129,8 @@ def write_video_predictions(
     if (out / NAME).exists() and (out / NAME).samefile(video.path):
         raise UserError(f"--out={out}: the annotated video would replace {video.path}; give another directory")
     result = VideoPredictions()
-    with locked(out, "--out"):
+    with locked(out, "--out"), _Writer(out / NAME, video.rate / every) as annotated:
         journal = Journal(out, key)
-        annotated = _Writer(out / NAME, video.rate / every) if draw else None
         for number, seconds, pixels in video.frames(every):
             row = journal.get(str(number), video.path)
             if row is None:
@@ -139,7 +139,7 @@ def write_video_predictions(
             else:
                 result.known += 1
             result.rows.append(row)
-            if annotated:
+            if draw:
                 annotated.add(draw_detections(pixels, row["boxes_yxyx"], row["classes"], row["scores"]))
             progress(len(result.rows), len(result.rows) - result.known)
         if not result.rows:
@@ -148,7 +148,7 @@ def write_video_predictions(
         write(result.files[0], "".join(json.dumps(row) + "\n" for row in result.rows))
         rows = (([row["frame"], f"{row['time']:.3f}"], row) for row in result.rows)
         write(result.files[1], detections_csv(["frame", "time"], rows))
-        if annotated:
+        if draw:
             annotated.finish()
             result.files.append(out / NAME)
         journal.remove_others()
@@ -172,12 +172,24 @@ def written_rate(rate: float) -> float:
 
 
 class _Writer:
-    """An annotated video, complete or absent. All frames have the size of the first."""
+    """An annotated video, complete or absent. All frames have the size of the first.
+
+    As a context, it removes what an earlier process or an error has left incomplete.
+    """
 
     def __init__(self, path: Path, rate: float) -> None:
         self._path, self._partial, self._rate = path, path.with_name(f".partial-{path.name}"), rate
         self._video: cv2.VideoWriter | None = None
         self._frames = 0
+
+    def __enter__(self) -> Self:
+        self._partial.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._video is not None:
+            self._video.release()
+        self._partial.unlink(missing_ok=True)
 
     def add(self, pixels: np.ndarray) -> None:
         if self._video is None:
@@ -196,7 +208,6 @@ class _Writer:
         self._video.release()
         written = cv2.VideoCapture(os.fspath(self._partial), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT)
         if written != self._frames:
-            self._partial.unlink(missing_ok=True)
             raise self._error()
         sync(self._partial)
         self._partial.replace(self._path)

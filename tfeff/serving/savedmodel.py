@@ -38,6 +38,7 @@ from tfeff.data.dataset import Id
 from tfeff.data.images import graph_decoding
 from tfeff.durable import staged
 from tfeff.errors import UserError, brief
+from tfeff.execution.startup import check_backend
 from tfeff.models.derived import LOGITS
 from tfeff.serving import interface
 from tfeff.serving.detector import CHECKSUMS, file_checksums
@@ -245,8 +246,7 @@ def export(
 
 
 def _check(class_names: Sequence[str], model: keras.Model, task: ImageTask) -> None:
-    if keras.backend.backend() != "tensorflow":
-        raise UserError(f"export requires KERAS_BACKEND=tensorflow; the backend is {keras.backend.backend()}")
+    check_backend()
     for name in class_names:
         if name.splitlines() != [name]:
             raise UserError(

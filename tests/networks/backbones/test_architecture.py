@@ -1,10 +1,12 @@
 """Blocks and widths of architectures, compared with published tables and built networks."""
 
+import math
 import re
 
 import pytest
 
 from tfeff import models
+from tfeff.errors import UserError
 
 
 def test_published_tables() -> None:
@@ -37,3 +39,15 @@ def test_built_network_has_the_described_blocks_and_widths(name: str) -> None:
     stages = range(1, 1 + max(stage for stage, _ in last_of_block))
     assert described.blocks == tuple(sum(number == stage for number, _ in last_of_block) for stage in stages)
     assert described.widths == tuple(last_of_block[stage, 1] for stage in stages)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("width_coefficient", math.inf), ("depth_coefficient", math.inf), ("bn_epsilon", math.inf)),
+        *(("mean", (math.nan,)), ("std", (math.inf,)), ("std", (1.0, math.nan, 1.0))),
+    ],
+)
+def test_values_that_are_not_finite_are_refused(option: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"^resnet: {option} .*must be .*finite"):
+        models.architecture("resnet", **{option: value})

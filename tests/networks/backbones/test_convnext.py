@@ -1,5 +1,7 @@
 """ConvNeXt: published counts, scaling and stochastic depth."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -60,6 +62,7 @@ def test_every_block_starts_close_to_its_shortcut() -> None:
         ({"stage_blocks": (3, 3, 0, 3)}, "at least 1"),
         ({"survival_probability": 0.0}, "survival_probability 0.0"),
         ({"layer_scale": 0.0}, "layer_scale 0.0"),
+        ({"layer_scale": math.inf}, "layer_scale inf"),
     ],
 )
 def test_wrong_options_raise_errors(options: dict, message: str) -> None:

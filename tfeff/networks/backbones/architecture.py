@@ -1,6 +1,7 @@
 """Base class of all architectures: a frozen description of a network, independent of the layer backend."""
 
 import dataclasses
+import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -112,8 +113,10 @@ class Architecture(ABC):
         check_momentum(self.bn_momentum)
         if not self.mean or not self.std:
             raise UserError("mean and std: must have one value, or one for each channel")
-        if min(self.std) <= 0:
-            raise UserError(f"std {tuple(self.std)}: every standard deviation must be above 0")
+        if not all(map(math.isfinite, self.mean)):
+            raise UserError(f"mean {tuple(self.mean)}: every mean must be finite")
+        if not all(0 < each < math.inf for each in self.std):
+            raise UserError(f"std {tuple(self.std)}: every standard deviation must be above 0 and finite")
 
     @property
     def starts_trained(self) -> bool:
@@ -251,10 +254,10 @@ def check_integer(name: str, value: object, minimum: int) -> None:
 
 
 def check_above_zero(described: object, *names: str) -> None:
-    """Raises UserError unless these fields of a description are above 0."""
+    """Raises UserError unless these fields of a description are above 0 and finite."""
     for name in names:
-        if not getattr(described, name) > 0:
-            raise UserError(f"{name} {getattr(described, name)}: must be above 0")
+        if not 0 < getattr(described, name) < math.inf:
+            raise UserError(f"{name} {getattr(described, name)}: must be above 0 and finite")
 
 
 def check_momentum(momentum: float) -> None:

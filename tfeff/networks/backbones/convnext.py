@@ -13,6 +13,7 @@ from tfeff.networks.backbones.architecture import (
     FeatureMaps,
     Graph,
     by_name,
+    check_above_zero,
     check_integer,
     check_survival,
 )
@@ -57,8 +58,7 @@ class ConvNeXt(Architecture):
         for blocks in self.stage_blocks:
             check_integer("stage_blocks: number of blocks", blocks, minimum=1)
         check_survival(self.survival_probability)
-        if not self.layer_scale > 0:
-            raise UserError(f"layer_scale {self.layer_scale}: must be above 0")
+        check_above_zero(self, "layer_scale")
 
     @property
     def blocks(self) -> tuple[int, ...]:

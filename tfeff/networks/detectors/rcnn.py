@@ -71,8 +71,8 @@ class RCNN:
         object.__setattr__(self, "hidden", _units(self.hidden))
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout {self.dropout}: must be 0 or more and below 1")
-        if self.l1 < 0:
-            raise UserError(f"l1 {self.l1}: must be 0 or more")
+        if not 0 <= self.l1 < math.inf:
+            raise UserError(f"l1 {self.l1}: must be 0 or more and finite")
 
     @property
     def resolution(self) -> int:

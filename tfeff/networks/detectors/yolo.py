@@ -5,6 +5,7 @@ a head per level.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -138,9 +139,9 @@ class AnchorYolo(Detector):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.anchors and (len(self.anchors) % (2 * len(self.levels)) or not min(self.anchors) > 0):
+        if len(self.anchors) % (2 * len(self.levels)) or not all(0 < side < math.inf for side in self.anchors):
             raise UserError(
-                f"anchors {self.anchors}: must be heights and widths above 0, as many pairs for each of the "
+                f"anchors {self.anchors}: must be heights and widths above 0 and finite, as many pairs for each of the "
                 f"{len(self.levels)} levels"
             )
 
