@@ -109,8 +109,8 @@ def average_precision_interval(
     larger recall. Resamples, which have fewer different objects, exceed the measured value by about as much as it
     exceeds the true one (Efron and Tibshirani 1993, chapter 10), so the interval is moved down by twice that; it always
     contains the measured value.
-    Of 40 images with a third of an object of each of six classes, it contains an mAP of 0.38 in 86 % of simulations, and
-    without being moved in 61 %. Differences of detectors are biased less, and their intervals are not moved: for equal
+    Of 40 images with a third of an object of each of six classes, it contains an mAP of 0.38 in 86 % of simulations,
+    in 61 % if it is not moved. Differences of detectors are biased less, and their intervals are not moved: for equal
     detectors, that would make errors more frequent.
 
     The bias is the mean over classes of each one's own. That of their mean would count as bias, too, that rare classes
