@@ -257,6 +257,7 @@ KINDS: dict[str, Kind] = {
     "permute": Kind(L.Permute, NOTHING),
     "concatenate": Kind(L.Concatenate, NOTHING, shape=_concatenated, merges=True),
     # It reads the boxes, which are small, and gathers 4 x 4 pixels for each bin, with the usual two samples per side.
+    # The copy of their gradient in float32, in mixed precision, is not counted.
     "roi_align": Kind(RoIAlign, NOTHING._replace(working=16), shape=_regions, merges=True),
     "roi_max_pooling": Kind(RoIMaxPool, BOTH, shape=_regions, merges=True),
     # Views.
