@@ -15,6 +15,7 @@ import keras
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.models.layers.activation import Activation
+from tfeff.models.layers.bias import Dense
 from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Rescaling, Standardize
@@ -185,6 +186,7 @@ KINDS: dict[str, Kind] = {
         "output",
         lambda x, s: (*x[:-1], s["units"]),
         lambda x, s: (x[-1] * s["units"], s["units"], 0),
+        Dense,
     ),
     "cosine_similarity": Kind(CosineSimilarity, BOTH, "output"),
     "convolution_1d": Kind(L.Conv1D, INPUT, "output"),
