@@ -29,7 +29,7 @@ def get_config() -> Experiment:
     return Experiment(
         task=FastRCNNSettings(
             network=detector("fast-rcnn-fpn", aspect=4 / 3, neck_channels=96, hidden=(256,)),
-            proposals=SharedProposals(mode="fast", max_proposals=1000, directory="runs/bccd_proposals"),
+            proposals=SharedProposals(mode="fast", max_proposals=1000, directory="runs/bccd_1000_proposals"),
             sampled_regions=128,
             background_overlap=0.0,  # regions far from all cells, too: most of an image is background
             suppression=Suppression(minimum_score=0.01),

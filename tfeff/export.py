@@ -1,7 +1,7 @@
 """`python -m tfeff.export --workdir=DIR --out=DIR2 [--format=litert] [--nofit] [--next_version] [--overwrite]`: export.
 
 Models take images of any size and fit them to the network's input as the training does; SavedModels also take encoded
-images. Models for LiteRT and Keras, and others with --nofit, take images that fit; `metadata.json` says how.
+images. Models for LiteRT and Keras, in bfloat16 or with --nofit take images that fit; `metadata.json` says how.
 
 `--model=efficientnet-lite0` instead of `--workdir` exports a published network: a classifier of ImageNet's 1,000
 classes, or a detector of COCO's 80 (`efficientdet-d0`).
@@ -33,8 +33,8 @@ def define_flags() -> None:
         "fit",
         None,
         "The model takes uint8 images of any size and fits them itself. Default: yes; with --format=litert no, because "
-        "it is then three times as slow; with --format=keras never. --nofit: it takes float32 images that fit, see "
-        "metadata.json.",
+        "it is then three times as slow, and with --precision=bfloat16 no; with --format=keras never. --nofit: it "
+        "takes float32 images that fit, see metadata.json.",
     )
     flags.DEFINE_enum(
         "precision",

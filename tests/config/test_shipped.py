@@ -1,3 +1,5 @@
+import runpy
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,19 @@ def test_every_config_has_a_name():
     known = shipped.names()
     assert {"own_images", "own_boxes", "own_budget", "bccd_yolo"} <= set(known)
     assert len(known) == len(list(CONFIGS.glob("*.py")))
+
+
+def test_configs_that_share_a_store_have_the_same_proposals():
+    methods = defaultdict(set)
+    for name in shipped.names():
+        settings = runpy.run_path(str(shipped.find(name)))["get_config"]()
+        experiment = settings.experiment if isinstance(settings, config.Sweep) else settings
+        if isinstance(experiment, config.Experiment):
+            for section in (experiment.data.proposals, getattr(experiment.task, "proposals", None)):
+                if section is not None and section.directory is not None:
+                    methods[section.directory].add((section.mode, section.max_proposals))
+    assert "runs/bccd_proposals" in methods
+    assert {directory: found for directory, found in methods.items() if len(found) > 1} == {}
 
 
 def test_a_file_is_given_by_its_path(tmp_path, monkeypatch):

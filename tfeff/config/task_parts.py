@@ -84,7 +84,7 @@ class StoredProposals(Section):
             UserError: there is none.
         """
         if self.directory is None:
-            self.wrong("directory", "a directory for the proposals; runs on the same images can share it")
+            self.wrong("directory", "a directory for the proposals; runs with the same settings can share it")
         return Path(self.directory)
 
 

@@ -12,6 +12,7 @@ import keras
 from keras import ops
 
 from tfeff.errors import UserError, brief
+from tfeff.models.layers.bias import Dense
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.neck import NearestUpsampling
 from tfeff.models.network import Network
@@ -151,7 +152,7 @@ def localizer(
     if dropout > 0:
         x = keras.layers.Dropout(dropout, name="box_dropout")(x)
     for number, units in enumerate(hidden, 1):
-        x = keras.layers.Dense(units, activation="relu", name=f"box_hidden{number}")(x)
+        x = Dense(units, activation="relu", name=f"box_hidden{number}")(x)
     box = keras.layers.Dense(4, activation="sigmoid", dtype=keras.config.floatx(), name="box_regressor")(x)
     network = Network(backbone.inputs[0], {LOGITS: logits, BOX: box}, name=f"{backbone.name}_localizer")
     network.levels = dict(backbone.levels)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import keras
 
 from tfeff.errors import UserError
+from tfeff.models.layers.bias import Dense
 from tfeff.models.layers.kinds import KerasLayers
 from tfeff.models.layers.normalization import Standardize
 from tfeff.models.layers.regions import Cells
@@ -89,9 +90,9 @@ def joint_head(features: keras.KerasTensor, classes: int, described: RCNN) -> li
     """
     dropout = described.dropout
 
-    def dense(units: int, **options: object) -> keras.layers.Dense:
+    def dense(units: int, **options: object) -> Dense:
         regularizer = keras.regularizers.L1(described.l1) if described.l1 else None
-        return keras.layers.Dense(units, kernel_regularizer=regularizer, **options)
+        return Dense(units, kernel_regularizer=regularizer, **options)
 
     def dropped(x: keras.KerasTensor, number: int) -> keras.KerasTensor:
         return keras.layers.Dropout(dropout, name=f"dropout_{number}")(x) if dropout else x

@@ -11,6 +11,7 @@ import keras
 
 from tfeff import checked
 from tfeff.models.layers.activation import Activation
+from tfeff.models.layers.bias import Dense
 from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient
 from tfeff.models.layers.normalization import BatchNormalization, Rescaling
@@ -84,6 +85,8 @@ def _equivalent(layer: keras.Layer) -> keras.Layer | None:
             return keras.layers.DepthwiseConv2D.from_config(layer.get_config())
         case Activation():
             return keras.layers.Activation.from_config(layer.get_config())
+        case Dense():
+            return keras.layers.Dense.from_config(layer.get_config())
         case GroupedConvolution():
             return keras.layers.Conv2D.from_config(layer.get_config())
         case StochasticDepth():

@@ -153,6 +153,28 @@ def test_the_gradient_of_max_pooling_is_that_of_the_largest_pixel():
     np.testing.assert_allclose(gradient, expected)
 
 
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("kind", [RoIAlign, RoIMaxPool])
+def test_gradients_of_many_boxes_on_the_same_pixels_keep_their_size_in_half_precision(kind, policy):
+    rng = np.random.default_rng(0)
+    feature_map = tf.constant(rng.normal(size=(1, 24, 32, 8)), tf.float32)
+    boxes = tf.constant([[[100.0, 120.0, 260.0, 360.0]]]) + tf.zeros((1, 1024, 1))
+    upstream = tf.constant(rng.uniform(0, 0.01, (1, 1024, 7, 7, 8)), tf.float32)
+
+    @tf.function(autograph=False)
+    def gradient(layer, feature_map):
+        with tf.GradientTape() as tape:
+            tape.watch(feature_map)
+            out = layer(([feature_map] if kind is RoIAlign else feature_map, boxes), training=True)
+        return tf.cast(tf.convert_to_tensor(tape.gradient(out, feature_map, tf.cast(upstream, out.dtype))), tf.float32)
+
+    level = [4] if kind is RoIAlign else 4
+    half = kind(level, 7, dtype=policy)
+    found = gradient(half, tf.cast(feature_map, half.compute_dtype)).numpy()
+    expected = gradient(kind(level, 7), tf.cast(tf.cast(feature_map, half.compute_dtype), tf.float32)).numpy()
+    assert np.linalg.norm(found - expected) < 0.01 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("size", [(6, 6), (5, 9), (9, 5)])
 def test_cells_cover_both_sides_of_a_map(size):
     feature_map = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)

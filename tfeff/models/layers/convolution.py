@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from tfeff.models.layers.bias import biased, loses_gradient
 from tfeff.models.layers.operators import compiles_with_xla, has_gpu
 
 
@@ -19,6 +20,12 @@ class GroupedConvolution(keras.layers.Conv2D):
 
     Input and output: (batch, height, width, channels) in the layer's compute dtype.
     """
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Returns the convolution, with bias and activation if the layer has them."""
+        if not loses_gradient(self, training):
+            return super().call(inputs)
+        return biased(self, self.convolution_op(inputs, self.kernel))
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Returns the convolution without bias and activation."""
@@ -61,6 +68,8 @@ class DepthwiseConvolution(keras.layers.DepthwiseConv2D):
         import tensorflow as tf
 
         outputs = _depthwise(inputs, tf.convert_to_tensor(self.kernel), self.strides, self.padding.upper())
+        if loses_gradient(self, training):
+            return biased(self, outputs)
         if self.use_bias:
             outputs = tf.nn.bias_add(outputs, self.bias)
         return outputs if self.activation is None else self.activation(outputs)

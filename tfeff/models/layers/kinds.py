@@ -15,6 +15,7 @@ import keras
 from tfeff.errors import UserError, nearest
 from tfeff.models import presets
 from tfeff.models.layers.activation import Activation
+from tfeff.models.layers.bias import Dense
 from tfeff.models.layers.convolution import DepthwiseConvolution, GroupedConvolution
 from tfeff.models.layers.neck import NearestUpsampling, StopGradient, WeightedFusion
 from tfeff.models.layers.normalization import BatchNormalization, Rescaling, Standardize
@@ -185,6 +186,7 @@ KINDS: dict[str, Kind] = {
         "output",
         lambda x, s: (*x[:-1], s["units"]),
         lambda x, s: (x[-1] * s["units"], s["units"], 0),
+        Dense,
     ),
     "cosine_similarity": Kind(CosineSimilarity, BOTH, "output"),
     "convolution_1d": Kind(L.Conv1D, INPUT, "output"),
@@ -257,6 +259,7 @@ KINDS: dict[str, Kind] = {
     "permute": Kind(L.Permute, NOTHING),
     "concatenate": Kind(L.Concatenate, NOTHING, shape=_concatenated, merges=True),
     # It reads the boxes, which are small, and gathers 4 x 4 pixels for each bin, with the usual two samples per side.
+    # The copy of their gradient in float32, in mixed precision, is not counted.
     "roi_align": Kind(RoIAlign, NOTHING._replace(working=16), shape=_regions, merges=True),
     "roi_max_pooling": Kind(RoIMaxPool, BOTH, shape=_regions, merges=True),
     # Views.

@@ -63,7 +63,7 @@ class RoIAlign(_RegionFeatures):
         self.sampling = sampling
         self.aligned = aligned
 
-    def call(self, inputs: tuple[Sequence[Any], Any]) -> Any:
+    def call(self, inputs: tuple[Sequence[Any], Any], training: bool | None = None) -> Any:
         """Returns features of the boxes."""
         maps, boxes = inputs
         maps, boxes = list(maps), ops.stop_gradient(boxes)
@@ -95,7 +95,7 @@ class RoIAlign(_RegionFeatures):
 
         taps = (2 * self.sampling) ** 2
         index, weight = _computed_once(ops.reshape(index, (-1, taps)), ops.reshape(weight, (-1, 1, taps)))
-        pixels = ops.take(ops.reshape(table, (-1, channels)), index, axis=0)
+        pixels = _pixels(ops.reshape(table, (-1, channels)), index, training)
         weight = ops.cast(weight, self.compute_dtype)
         bins = ops.matmul(weight, ops.cast(pixels, self.compute_dtype))
         return ops.reshape(bins, (-1, boxes.shape[1], self.size, self.size, channels))
@@ -128,6 +128,34 @@ class RoIAlign(_RegionFeatures):
         weights = ops.stack([(1.0 - above) * share, above * share], axis=-1)
         shape = (-1, start.shape[1], self.size, 2 * self.sampling)
         return ops.reshape(pixels, shape), ops.reshape(weights, shape)
+
+
+def _pixels(table: Any, index: Any, training: bool | None) -> Any:
+    """Returns pixels of maps. In training, the gradient of maps in half precision is summed in float32.
+
+    Hundreds of boxes read the same pixel, and a sum in half precision soon stops growing.
+
+    Args:
+        table: pixels of all maps, [rows, channels].
+        index: `INDEX_DTYPE` [...], rows of the table.
+        training: whether gradients are needed.
+
+    Returns:
+        [..., channels] in the type of the table.
+    """
+    if not training or keras.backend.standardize_dtype(table.dtype) not in ("bfloat16", "float16"):
+        return ops.take(table, index, axis=0)
+
+    @ops.custom_gradient
+    def pixels(table: Any, index: Any) -> Any:
+        def gradient(upstream: Any) -> tuple[Any, None]:
+            rows = ops.reshape(ops.cast(upstream, "float32"), (-1, table.shape[-1]))
+            total = ops.segment_sum(rows, ops.reshape(index, (-1,)), ops.shape(table)[0])
+            return ops.cast(total, table.dtype), None
+
+        return ops.take(table, index, axis=0), gradient
+
+    return pixels(table, index)
 
 
 def _computed_once(*values: Any) -> tuple[Any, ...]:
@@ -185,7 +213,7 @@ class RoIMaxPool(_RegionFeatures):
         super().__init__(size, **kwargs)
         self.level = level
 
-    def call(self, inputs: tuple[Any, Any]) -> Any:
+    def call(self, inputs: tuple[Any, Any], training: bool | None = None) -> Any:
         """Returns features of the boxes."""
         feature_map, boxes = inputs
         boxes = ops.stop_gradient(boxes)
@@ -203,7 +231,7 @@ class RoIMaxPool(_RegionFeatures):
                 kind = rows.power[..., :, None] * powers[1] + columns.power[..., None, :]
                 index = ((batch * (powers[0] * powers[1]) + kind) * height + y[..., :, None]) * width + x[..., None, :]
                 (index,) = _computed_once(index)
-                values = ops.take(ops.reshape(table, (-1, channels)), index, axis=0)
+                values = _pixels(ops.reshape(table, (-1, channels)), index, training)
                 result = values if result is None else ops.maximum(result, values)
         filled = ops.logical_not(ops.logical_or(rows.empty[..., :, None], columns.empty[..., None, :]))
         return ops.where(filled[..., None], result, ops.zeros_like(result))
