@@ -298,13 +298,13 @@ SHAPES = {"stage_blocks": (1, 1, 1, 1), "width": 4}
             for name in (
                 "resnet50",
                 "efficientnet-lite0",
-                "efficientnetv2-b0",
+                "efficientnet-v2-b0",
                 "mobilenet-v1",
                 "mobilenet-v2",
                 "convnext-tiny",
             )
         ),
-        thorough("regnety-002", {}),
+        thorough("regnet-y-400mf", {}),
     ],
 )
 @pytest.mark.parametrize("size", [(48, 80), (33, 47)])
