@@ -314,8 +314,8 @@ def batch_size(count: int, image_bytes: int, parts: int = 1) -> Choice:
 def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice:
     """Returns the number of epochs for `UPDATES` updates on the images that count, within `EPOCHS`.
 
-    Batches that are smaller than usual see as many images as usual, larger ones up to `LARGE_BATCHES` times as many. The
-    other images lengthen the training up to `MOST_UPDATES`.
+    Batches that are smaller than usual see as many images as usual, larger ones up to `LARGE_BATCHES` times as many.
+    The other images lengthen the training up to `MOST_UPDATES`.
 
     Args:
         count: number of training images that count.
