@@ -57,11 +57,8 @@ REGIONS, REGIONS_PER_DETECTION, BOXES_PER_DETECTION = 1_000, 5, 20
 R-CNN: boxes that enter that of detections, for each of them."""
 UPDATES = {"imagenet": 1_000, "file": 1_000, "scratch": 2_500}
 """Updates that a training should have, by warm start."""
-EPOCHS = {"imagenet": (12, 250), "file": (12, 250), "scratch": (20, 625)}
-"""Least and most epochs, by warm start. Published detectors on ImageNet weights see COCO at least 12 times; the most
-suffice for `UPDATES` on 16 images."""
-LARGE_BATCHES = 2
-"""Larger batches than usual may lengthen a training by this factor."""
+EPOCHS = {"imagenet": (12, 40), "file": (12, 40), "scratch": (20, 120)}
+"""Least and most epochs, by warm start. Published detectors on ImageNet weights see COCO at least 12 times."""
 BATCH_SIZES = (4, 8, 16, 32)
 UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
@@ -314,8 +311,8 @@ def batch_size(count: int, image_bytes: int, parts: int = 1) -> Choice:
 def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice:
     """Returns the number of epochs for `UPDATES` updates on the images that count, within `EPOCHS`.
 
-    Batches that are smaller than usual see as many images as usual, larger ones up to `LARGE_BATCHES` times as many.
-    The other images lengthen the training up to `MOST_UPDATES`.
+    Batches that are smaller than usual see as many images as usual. The other images lengthen the training up to
+    `MOST_UPDATES`.
 
     Args:
         count: number of training images that count.
@@ -325,12 +322,11 @@ def epochs(count: int, batch_size: int, start: WarmStart, images: int) -> Choice
     """
     usual = rules.batch_size(images, BATCH_SIZES, UPDATES_PER_EPOCH).value
     most = {kind: MOST_UPDATES * number for kind, number in UPDATES.items()}
-    wanted = rules.epochs(count, batch_size, start, UPDATES, EPOCHS, usual=usual).value
-    longest = LARGE_BATCHES * rules.epochs(count, usual, start, UPDATES, EPOCHS).value
-    limit = rules.epochs(images, batch_size, start, most, EPOCHS, usual=usual).value
-    number = min(wanted, longest, limit)
+    wanted = rules.epochs(count, batch_size, start, UPDATES, EPOCHS, usual=usual)
+    limit = rules.epochs(images, batch_size, start, most, EPOCHS, usual=usual)
+    number = min(wanted.value, limit.value)
     why = f"{number * max(1, images // batch_size):,} updates"
-    if number < wanted:
+    if number < wanted.value:
         why = f"limited to {why}"
     if count < images:
         why = f"{why}; {images - count:,} more images without objects do not count"
