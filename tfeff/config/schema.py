@@ -498,7 +498,7 @@ class Experiment(Section):
             self.data.wrong("normalization", '"family": trained networks and presets come with their own normalization')
 
     def _check_whole_images(self) -> None:
-        """Refuses what images that are neither resized nor kept do not obey; `memory` is the default, and tolerated."""
+        """Refuses settings that have no effect on whole images; `memory`, the default of the cache, is accepted."""
         why = f"task.name={self.task.name} cuts regions from whole images"
         if self.data.image_size is not None:
             self.data.wrong("image_size", f"none: {why}")

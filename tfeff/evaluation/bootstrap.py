@@ -66,8 +66,8 @@ def bootstrap_p_value(differences: npt.NDArray[np.float64], images: int) -> floa
     which is larger with few images, as the expanded percentile interval is wider.
 
     Args:
-        images: number of images that were resampled, without those that do not matter, as images without objects for
-            average precisions; from one, nothing follows.
+        images: number of resampled images that matter, such as those with objects for average precisions; from one,
+            nothing follows.
 
     >>> differences = np.arange(1.0, 1001)
     >>> [round(bootstrap_p_value(differences, images), 3) for images in (1, 4, 100)]
@@ -113,10 +113,10 @@ def average_precision_interval(
     in 61 % if it is not moved. Differences of detectors are biased less, and their intervals are not moved: for equal
     detectors, that would make errors more frequent.
 
-    The bias is the mean over classes of each one's own. That of their mean would count as bias, too, that rare classes
-    are missing in some resamples. In simulations of 100 images with a class in two or three of them, 78 to 89 % of the
-    intervals contain the true value; with the bias of the mean, 71 to 89 %. If missing classes had their measured
-    average precision, it would be 43 to 82 %.
+    The bias is the mean over the biases of the classes. The bias of the mean over classes would include the effect of
+    rare classes that are missing from some resamples. In simulations of 100 images with a class in two or three of
+    them, 78 to 89 % of the intervals contain the true value; with the bias of the mean, 71 to 89 %. If missing classes
+    had their measured average precision, it would be 43 to 82 %.
 
     Args:
         values: average precisions, float64 [resamples, classes].

@@ -63,7 +63,7 @@ BATCH_SIZES = (4, 8, 16, 32)
 UPDATES_PER_EPOCH = 30
 """Small sets get small batches, so that an epoch has about this many updates."""
 MOST_UPDATES = 4
-"""Images without objects, from which little is learned, may add epochs until there are this many times `UPDATES`."""
+"""Images without objects, from which little is learned, may lengthen a training to this many times `UPDATES`."""
 FEW = 200
 """With fewer images, the first stages of a backbone with ImageNet weights are not trained. Others were not compared."""
 

@@ -127,7 +127,8 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
         raise UserError(f'{images.name} has a single class, "{images.class_names[trained[0]]}"; a classifier needs two')
     # Photographs are drawn, with all their crops, except for folds.
     drawn = images if images.cropped is None or data.folds is not None else images.cropped
-    share = _trained_share(data, len(drawn), source)
+    validates = _validates(data, source)
+    share = _trained_share(data, len(drawn), validates)
     side, elongation = _typical_shape(images)
     return LabeledImages(
         count=_required(round(share * len(images)), images),
@@ -135,7 +136,7 @@ def labeled_images(data: config.Data, seed: int = 0, *, further_classes: bool = 
         side=side,
         elongation=elongation,
         size=images.size,
-        loaded=_loaded(data, images, source),
+        loaded=_loaded(data, images, source, validates),
     )
 
 
@@ -162,9 +163,9 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         class_images[np.unique(own)] += 1
     if not shown:
         raise UserError(f"{images.name}: no objects to train on")
-    drawn = len(images if images.cropped is None else images.cropped)
-    share = _trained_share(data, drawn, source)
-    divides = data.validation_split is None and data.folds is None and not _validates(data, source)
+    drawn, validates = len(images if images.cropped is None else images.cropped), _validates(data, source)
+    share = _trained_share(data, drawn, validates)
+    holds_out = data.validation_split is None and data.folds is None and not validates
     trained = len(images if images.grid is None else tiles.trained_on(images, np.arange(len(images)), seed))
     (shorter, longer), classes = np.concatenate(sides).T, np.concatenate(labels)
     square = np.sqrt(shorter * longer)
@@ -187,8 +188,8 @@ def annotated_images(data: config.Data, seed: int = 0) -> AnnotatedImages:
         aspects=(low, middle, high),
         longest=int(images.sizes.max()),
         size=images.size,
-        loaded=_loaded(data, images, source),
-        divided=min(drawn, data.train_examples or drawn) if divides else 0,
+        loaded=_loaded(data, images, source, validates),
+        divided=min(drawn, data.train_examples or drawn) if holds_out else 0,
     )
 
 
@@ -222,11 +223,9 @@ def has_trainval(data: config.Data, seed: int = 0) -> bool:
     return tested is None or not source.shared("trainval", tested)
 
 
-def _trained_share(data: config.Data, count: int, source: Source) -> float:
-    """Returns the fraction of the `count` images of the training split that a run trains on."""
-    held_out = data.validation_fraction
-    if data.validation_split is not None or (data.folds is None and _validates(data, source)):
-        held_out = 0.0
+def _trained_share(data: config.Data, count: int, validates: bool) -> float:
+    """Returns the fraction of the `count` images of the training split that a run trains on; see `_validates`."""
+    held_out = 0.0 if validates or data.validation_split is not None else data.validation_fraction
     share = min(1.0, (data.train_examples or count) / count)
     if data.folds is None:
         return share * (1 - held_out)
@@ -237,11 +236,9 @@ def _trained_share(data: config.Data, count: int, source: Source) -> float:
     return min(share, (data.fold_train_examples or count) / count)
 
 
-def _loaded(data: config.Data, images: Dataset, source: Source) -> int:
+def _loaded(data: config.Data, images: Dataset, source: Source, validates: bool) -> int:
     """Returns the number of images of the training split and of the split that a run validates on, if there is one."""
-    name = data.validation_split
-    if name is None and data.folds is None and _validates(data, source):
-        name = "validation"
+    name = "validation" if validates else data.validation_split
     known = None if name is None else source.find(name)
     if known is not None:
         with contextlib.suppress(NoImagesError):  # the training reports it
@@ -250,10 +247,13 @@ def _loaded(data: config.Data, images: Dataset, source: Source) -> int:
 
 
 def _validates(data: config.Data, source: Source) -> bool:
-    """Returns whether the source has a split for validation, so that no training images are held out for it.
+    """Returns whether a run validates on the source's own split for that, so that no training images are held out.
 
-    One whose images are all in the training or the test split is none, see `selection.assign`.
+    It does not if the config names another split or sets folds, or if all images of that split are also in the training
+    or the test split (see `selection.assign`).
     """
+    if data.validation_split is not None or data.folds is not None:
+        return False
     name = source.find("validation")
     others = [source.find(split) for split in (data.train_split, data.test_split) if split is not None]
     if name is None or name in others:

@@ -160,9 +160,8 @@ def training_for_images(
     frozen = "stage*" in patterns and not optimizer.unfreeze
     image_bytes = rules.image_bytes(model, num_classes=len(counted.class_counts), channels=channels, frozen=frozen)
     batch_size = sized(image_bytes=image_bytes, parts=given.get("training.accumulation_steps", 1))
-    size, usual = given.get("training.batch_size"), 0
-    if size is None:
-        size, usual = batch_size.value, sized().value
+    size = given.get("training.batch_size", batch_size.value)
+    usual = 0 if "training.batch_size" in given else sized().value
     epochs = rules.epochs(count, size, start, updates, usual=usual)
     normalization = rules.freeze_normalization(count, start, frozen=frozen)
     fixed = frozen or given.get("optimizer.freeze_normalization", normalization.value)

@@ -114,7 +114,7 @@ HEADS = {
 }
 """Layers between the last stage and the classifier, by the beginning of the network's name."""
 AFTER_POOLING = ("head_hidden*", "head_norm*")
-"""Those of them that embedders lack."""
+"""Those of them that embedders do not have."""
 BATCH_BYTES = 4e9
 """Memory that a batch may take, estimated; that of one image is allowed in any case."""
 REMAINING, LEAST_MOMENTUM = 0.01, 0.9
@@ -161,15 +161,15 @@ def resolution(model: Architecture, start: WarmStart, count: int, side: int) -> 
     name = start.network or model.name
     pretrained = start.kind == "imagenet" or (start.kind == "file" and name != UNPUBLISHED)
     if pretrained:
-        trained = architecture(name).resolution
-        why = f"a seventh above that of these weights, {trained}"
-        if not trained:  # a backbone that is given in Python and takes images of any size
-            trained, why = USUAL_RESOLUTION, f"a seventh above {USUAL_RESOLUTION}, with which most networks are trained"
+        known = architecture(name).resolution
+        trained = known or USUAL_RESOLUTION
+        if not known:  # a backbone that is given in Python and takes images of any size
+            of = f"{trained}, with which most networks are trained"
         elif start.kind == "file" and not isinstance(model, Given):
-            why = (
-                f"a seventh above that of the published {name}, {trained}; set another one if these weights had another"
-            )
-        wanted = round(trained * 8 / 7 / 32) * 32
+            of = f"that of the published {name}, {trained}; set another one if these weights had another"
+        else:
+            of = f"that of these weights, {trained}"
+        wanted, why = round(trained * 8 / 7 / 32) * 32, f"a seventh above {of}"
     else:
         wanted, why = 64 if count < FEW else 96 if count < MANY else 128, f"{count:,} training examples"
     # Larger input adds no information, but features of ImageNet expect objects of a certain size.

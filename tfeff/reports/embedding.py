@@ -209,7 +209,7 @@ def _interval(interval: Sequence[float | None], images: int | None = None) -> st
     """Returns an interval in words.
 
     Args:
-        images: of a bootstrap interval, the number of images that were resampled.
+        images: number of resampled images, for the interval of a bootstrap.
     """
     if interval[0] is None:
         return "undefined"

@@ -75,12 +75,16 @@ def training_curves(runs: Sequence[ComparedRun], metrics: Mapping[str, str]) -> 
     }
 
 
+def _millions(macs: int) -> str:
+    """Returns multiply-adds in millions, without an exponent."""
+    return f"{macs / 1e6:.4g}" if macs < 1e9 else f"{macs / 1e6:,.0f}"
+
+
 def cost_columns(cost: Cost, formats: Sequence[str]) -> dict[str, str | None]:
     """Returns the cost of a model, with latency and size in each format, for a table for people; None: unknown."""
-    macs = cost.macs and cost.macs / 1e6
     columns: dict[str, str | None] = {
         "parameters (M)": f"{cost.params / 1e6:.3g}",
-        "multiply-adds (M)": None if macs is None else f"{macs:.4g}" if macs < 1000 else f"{macs:,.0f}",
+        "multiply-adds (M)": None if cost.macs is None else _millions(cost.macs),
         "weights (MB)": f"{cost.weights_bytes / 1e6:.2f}",
     }
     for format in formats:

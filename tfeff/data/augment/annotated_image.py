@@ -106,7 +106,7 @@ def clipped(image: AnnotatedImage, window_yxyx: tf.Tensor, min_share: float) -> 
     boxes = image.boxes_yxyx
     inside = _clip(boxes, window_yxyx)
     share = tf.math.divide_no_nan(_area(inside), _area(boxes))
-    # That of an uncut box is exactly 1, so that a min_share of 1 keeps whole objects.
+    # The share of a whole object is exactly 1, so that a min_share of 1 keeps it.
     visible = image.visible * tf.where(share >= WHOLE, 1.0, share)
     extra = _clip(image.extra_boxes_yxyx, window_yxyx)
     inner = image._replace(boxes_yxyx=inside, visible=visible, extra_boxes_yxyx=extra)

@@ -9,10 +9,10 @@ from tfeff.models.layers.operators import has_gpu
 
 
 def loses_gradient(layer: keras.Layer, training: bool | None) -> bool:
-    """Returns whether Keras would have the gradient of the layer's bias summed in bfloat16.
+    """Returns whether the gradient of the layer's bias would be summed in bfloat16.
 
-    The gradient of TensorFlow's BiasAdd does so on CPUs, and the sum soon stops growing: that of 16,384 equal values is
-    a 64th of the true one. For convolutions without groups, oneDNN computes it in float32, with the gradient of the
+    TensorFlow's BiasAdd does that on CPUs, and the sum soon stops growing: that of 16,384 equal values is a 64th of the
+    true one. For convolutions without groups, oneDNN computes it in float32, with the gradient of the
     kernel.
     """
     return bool(
@@ -37,7 +37,7 @@ def biased(layer: keras.Layer, outputs: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfeff")
 class Dense(keras.layers.Dense):
-    """Keras' layer, the gradient of whose bias is summed in float32 in bfloat16, too.
+    """Keras' dense layer; in bfloat16, the gradient of its bias is summed in float32.
 
     Input: (..., features). Output: (..., units) in the layer's compute dtype.
     """
